@@ -1,0 +1,17 @@
+/* Small things of a page that need no server. */
+(() => {
+  // The language menu keeps the place on the page (heading ids are the same in both languages) and is remembered by the first page.
+  document.querySelectorAll(".md-select__link[hreflang]").forEach((link) => {
+    link.addEventListener("click", () => {
+      try { localStorage.setItem("language", link.hreflang); } catch { /* a browser that stores nothing still switches */ }
+      link.hash = location.hash;
+    });
+  });
+  // What scrolls sideways on a narrow screen can be scrolled with the keyboard.
+  const reach = () => document.querySelectorAll(".md-typeset__scrollwrap, .md-typeset pre > code, .lm-scroll, .math").forEach((box) => {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+  });
+  reach();
+  addEventListener("load", reach);
+  addEventListener("resize", reach);
+})();
