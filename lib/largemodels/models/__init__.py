@@ -1,0 +1,1 @@
+"""Whole models to run: thin wrappers over Transformers for BERT and GPT."""

@@ -1,0 +1,1 @@
+"""Training: corpora, pretraining, fine-tuning, and the recipes of the shipped checkpoints."""
