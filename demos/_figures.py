@@ -7,7 +7,11 @@ Colours come from `docs/_theme/figures.css`, so one string serves light and dark
 
 import html
 import math
+import typing
 from collections.abc import Callable, Sequence
+
+if typing.TYPE_CHECKING:
+    from numpy import ndarray
 
 Series = tuple[str, Sequence[float], Sequence[float]]
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 420, 250, 44, 12, 12, 34
@@ -72,7 +76,8 @@ class _Frame:
             parts.append(f'<line class="lm-grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{py}" y2="{py}"/>')
             parts.append(f'<text class="lm-tick" x="{LEFT - 5}" y="{py + 3.5}" text-anchor="end">{y:g}</text>')
         parts.append(
-            f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 5}" text-anchor="middle">{html.escape(x_label)}</text>'
+            f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 5}" text-anchor="middle">'
+            f"{html.escape(x_label)}</text>"
         )
         middle = (TOP + bottom) / 2
         parts.append(
@@ -167,7 +172,8 @@ def contour_path(
     generator = contour_generator(x=xs, y=ys, z=[[surface(x, y) for x in xs] for y in ys])
     frame, lines = _Frame(x_range, y_range), []
     for level in levels:
-        lines += [frame.line(points[:, 0], points[:, 1], "lm-level") for points in generator.lines(level)]
+        rings = typing.cast("list[ndarray]", generator.lines(level))  # each of shape (n, 2)
+        lines += [frame.line(ring[:, 0].tolist(), ring[:, 1].tolist(), "lm-level") for ring in rings]
     for i, (_, points) in enumerate(paths, 1):
         lines.append(frame.line([p[0] for p in points], [p[1] for p in points], f"lm-line lm-draw lm-stroke{i}"))
         lines += [frame.dot(x, y, f"lm-step lm-fill{i}", 2.2) for x, y in points]

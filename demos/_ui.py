@@ -10,10 +10,13 @@ import inspect
 import logging
 import math
 import re
+import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+from demos import _host
 
 if typing.TYPE_CHECKING:
     import gradio as gr
@@ -58,7 +61,8 @@ def number(value: object, name: Label, low: float, high: float) -> float:
     """Return `value` as a float in [low, high], or raise InputError."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise InputError(
-            zh=f"「{_name(name, 'zh')}」必须是 {low:g} 到 {high:g} 之间的数，收到的是 {shown(value)}；请改成这个范围内的数。",
+            zh=f"「{_name(name, 'zh')}」必须是 {low:g} 到 {high:g} 之间的数，收到的是 {shown(value)}；"
+            "请改成这个范围内的数。",
             en=f"“{_name(name, 'en')}” must be a number from {low:g} to {high:g}, got {shown(value)}; "
             "choose a number in that range.",
         )
@@ -71,7 +75,8 @@ def integer(value: object, name: Label, low: int, high: int) -> int:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise InputError(
-            zh=f"「{_name(name, 'zh')}」必须是 {low} 到 {high} 之间的整数，收到的是 {shown(value)}；请改成这个范围内的整数。",
+            zh=f"「{_name(name, 'zh')}」必须是 {low} 到 {high} 之间的整数，收到的是 {shown(value)}；"
+            "请改成这个范围内的整数。",
             en=f"“{_name(name, 'en')}” must be a whole number from {low} to {high}, got {shown(value)}; "
             "choose a whole number in that range.",
         )
@@ -169,6 +174,7 @@ def guarded(predict: Callable[..., Any], lang: str) -> Callable[..., Any]:
             except Exception as error:  # a visitor never sees a traceback
                 yield _message(error, name, lang)
 
+        del stream.__wrapped__  # else Gradio would count `lang` as a missing input
         return stream
 
     @functools.wraps(predict)
@@ -178,6 +184,7 @@ def guarded(predict: Callable[..., Any], lang: str) -> Callable[..., Any]:
         except Exception as error:  # a visitor never sees a traceback
             return _message(error, name, lang)
 
+    del once.__wrapped__
     return once
 
 
@@ -195,8 +202,14 @@ def examples(lang: str, rows: Sequence[Sequence[Any]], inputs: "Sequence[Compone
     """Add a row of buttons, each of which fills in one of EXAMPLES."""
     import gradio as gr
 
-    title = {"zh": "例子", "en": "Examples"}[lang]
-    gr.Examples([list(row) for row in rows], inputs=list(inputs), label=title, cache_examples=False, api_name=None)
+    # gr.Examples answers past the queue, by an address that is shut here.
+    title, samples = {"zh": "例子", "en": "Examples"}[lang], [list(row) for row in rows]
+    choices = gr.Dataset(components=list(inputs), samples=samples, label=title, type="index")
+
+    def fill(index: object) -> list[Any]:
+        return samples[integer(index, title, 0, len(samples) - 1)]
+
+    choices.click(fill, choices, list(inputs), show_progress="hidden", api_visibility="private")
 
 
 def wire(
@@ -228,12 +241,12 @@ def wire(
     """
     import gradio as gr
 
-    # Wrapping hides the signature: Gradio would count `lang` as a missing input.
     checked = guarded(predict, lang)
-    del checked.__wrapped__  # type: ignore[attr-defined]
+    if hasattr(sys.modules[predict.__module__], "load"):
+        checked = _host.gpu(checked)
     if button is None:
-        context = gr.context.Context.root_block
-        triggers = [widget.change for widget in inputs] + ([context.load] if context else [])
+        page = gr.context.Context.root_block
+        triggers = [widget.change for widget in inputs] + ([page.load] if page else [])
         return gr.on(
             triggers, checked, list(inputs), output, api_name=api_name, preprocess=False, show_progress="hidden",
             trigger_mode="always_last", concurrency_id=concurrency_id,

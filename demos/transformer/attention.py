@@ -4,10 +4,9 @@ Type a sentence, choose a layer and a head: each row shows which tokens that tok
 Some heads look one place to the left, some at the punctuation, some at words that belong together.
 """
 
-import functools
 import typing
 
-from demos import _figures, _host, _ui
+from demos import _figures, _host, _models, _ui
 
 if typing.TYPE_CHECKING:
     import gradio as gr
@@ -31,20 +30,16 @@ LABELS = {
         "twin": "The weights of each row sum to 1. “{query}” looks most at “{key}”, weight {weight:.2f}.",
     },
 }  # fmt: skip
+ZH, EN = "这家店的面很好吃，可是送得太慢。", "The food was great but it came late."
 EXAMPLES = {
-    "zh": [("这家店的面很好吃，可是送得太慢。", 1, 1), ("电影不长，但是很感人。", 2, 3), ("The food was great but it came late.", 1, 4)],
-    "en": [("The food was great but it came late.", 1, 1), ("A short film, yet a moving one.", 2, 3), ("这家店的面很好吃，可是送得太慢。", 1, 4)],
-}  # fmt: skip
+    "zh": [(ZH, 1, 3), ("电影不长，但是很感人。", 2, 8), (EN, 4, 9)],
+    "en": [(EN, 1, 3), ("A short film, yet a moving one.", 2, 8), (ZH, 4, 9)],
+}
 MAX_CHARS, MAX_TOKENS = 120, 24  # a wider map cannot be read
 
 
-@functools.cache
 def load() -> "Bert":
-    """Return the shipped BERT, read once."""
-    from largemodels.models.bert import Bert
-
-    device, dtype = _host.device_and_dtype()
-    return Bert.from_pretrained(_host.model_source("bert"), device=device, dtype=dtype)
+    return _models.bert()
 
 
 def predict(sentence: object, layer: object, head: object, lang: str = "en") -> str:
@@ -53,13 +48,13 @@ def predict(sentence: object, layer: object, head: object, lang: str = "en") -> 
     sentence = _ui.text(sentence, _ui.label(LABELS, "sentence"), MAX_CHARS)
     layer = _ui.integer(layer, _ui.label(LABELS, "layer"), 1, bert.n_layer)
     head = _ui.integer(head, _ui.label(LABELS, "head"), 1, bert.n_head)
-    tokens, maps = bert.attention_maps(sentence)  # (n_layer, H, T, T)
+    tokens = [token.replace("▁", "") or "␣" for token in bert.tokens(sentence)]
     if len(tokens) > MAX_TOKENS:
         raise _ui.InputError(
             zh=f"句子最多 {MAX_TOKENS} 个词元，收到了 {len(tokens)} 个；请删短一些，图才看得清。",
-            en=f"The sentence may have at most {MAX_TOKENS} tokens, got {len(tokens)}; shorten it so the map stays readable.",
+            en=f"The sentence may have at most {MAX_TOKENS} tokens, got {len(tokens)}; shorten it to fit the map.",
         )
-    weights = maps[layer - 1, head - 1]
+    weights = bert.attention_maps(sentence)[1][layer - 1, head - 1]  # (T, T)
     row = 1 + int(weights[1:-1, 1:-1].max(-1).values.argmax()) if len(tokens) > 2 else 0
     column = int(weights[row].argmax())
     twin = words["twin"].format(query=tokens[row], key=tokens[column], weight=float(weights[row, column]))

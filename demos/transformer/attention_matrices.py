@@ -23,9 +23,10 @@ LABELS = {
     "zh": {
         "q": "Q：三行，每行两个数", "k": "K：三行，每行两个数", "v": "V：三行，每行两个数",
         "mask": "遮罩（mask）", "scale": "除以 √d",
-        "energies": "能量 e = q·k / √d", "raw": "没有除以 √d 的能量 e = q·k", "weights": "权重 a = softmax(e)：每行和为 1",
-        "output": "输出 = 权重 × V",
-        "twin": "查询 {i} 最看重键 {j}，权重 {w:.2f}。", "sums": "各行输出之和是 {s}：没有理由等于 1。", "corner": "q＼k",
+        "energies": "能量 e = q·k / √d", "raw": "没有除以 √d 的能量 e = q·k",
+        "weights": "权重 a = softmax(e)：每行和为 1", "output": "输出 = 权重 × V",
+        "twin": "查询 {i} 最看重键 {j}，权重 {w:.2f}。", "sums": "各行输出之和是 {s}：没有理由等于 1。",
+        "corner": "q＼k",
         "largest": "最大的能量是 {e:.2f}，在查询 {i} 和键 {j} 之间。",
     },
     "en": {
@@ -33,7 +34,8 @@ LABELS = {
         "mask": "Mask", "scale": "Divide by √d",
         "energies": "Energies e = q·k / √d", "raw": "Energies without the division, e = q·k",
         "weights": "Weights a = softmax(e): each row sums to 1", "output": "Output = weights × V",
-        "twin": "Query {i} looks most at key {j}, weight {w:.2f}.", "sums": "The output rows sum to {s}: no reason to be 1.",
+        "twin": "Query {i} looks most at key {j}, weight {w:.2f}.",
+        "sums": "The output rows sum to {s}: no reason to be 1.",
         "corner": "q\\k", "largest": "The largest energy is {e:.2f}, between query {i} and key {j}.",
     },
 }  # fmt: skip
@@ -79,7 +81,9 @@ def predict(q: object, k: object, v: object, mask: object, scale: object, lang: 
     sums = ", ".join(f"{total:.2f}" for total in output.sum(-1).tolist())
     title = words["energies"] if scaled else words["raw"]
     return _figures.result(
-        _figures.heat_table(title, q_names, k_names, energies.tolist(), largest, corner=words["corner"], diverging=True),
+        _figures.heat_table(
+            title, q_names, k_names, energies.tolist(), largest, corner=words["corner"], diverging=True
+        ),
         _figures.heat_table(words["weights"], q_names, k_names, weights.tolist(), twin, corner=words["corner"]),
         _figures.heat_table(
             words["output"], q_names, ["v·1", "v·2"], output.tolist(), words["sums"].format(s=sums), diverging=True

@@ -139,6 +139,18 @@ def test_m09_energies_are_dot_products_over_the_root_of_the_width() -> None:
     assert energies[1, 2, 3, 6].item() == pytest.approx(by_hand, abs=1e-12)
 
 
+def test_heads_that_the_page_names() -> None:
+    """Head 3 of layer 1 looks to the left, head 8 of layer 2 to the right, in both languages."""
+    from largemodels.models.bert import Bert
+
+    bert = Bert.from_pretrained("sentiment-bert-zh-en")
+    for sentence in ("这家店的面很好吃，可是送得太慢。", "The food was great but it came late."):
+        _, maps = bert.attention_maps(sentence)  # (n_layer, H, T, T)
+        left, right = maps[0, 2].diagonal(-1).mean(), maps[1, 7].diagonal(1).mean()
+        assert left > 0.5, f"left {left:.2f}"
+        assert right > 0.7, f"right {right:.2f}"
+
+
 def test_errors_say_what_must_hold() -> None:
     q, k, v = random_qkv()
     with pytest.raises(ValueError, match=r"same last axis \(D\), got 4 and 6"):

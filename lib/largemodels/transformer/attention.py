@@ -70,7 +70,7 @@ def attention_weights(energies: Tensor, mask: Tensor | None = None) -> Tensor:
         if mask.dtype != torch.bool:
             raise TypeError(f"mask must be boolean, True where looking is allowed, got {mask.dtype}; use mask.bool()")
         if not mask.any(dim=-1).all():
-            raise ValueError("every query must be allowed at least one key, got a mask row of only False; drop that row")
+            raise ValueError("every query must be allowed at least one key, got a row of only False; drop that row")
         energies = energies.masked_fill(~mask, float("-inf"))
     return softmax(energies, dim=-1)
 
@@ -156,6 +156,6 @@ def padding_mask(lengths: Tensor, T: int) -> Tensor:
         <BLANKLINE>
                 [[ True,  True,  True, False]]])
     """
-    if lengths.numel() and not (1 <= int(lengths.min()) and int(lengths.max()) <= T):
+    if bool((lengths < 1).any() or (lengths > T).any()):
         raise ValueError(f"lengths must lie between 1 and T = {T}, got {lengths.tolist()}; count the real tokens")
     return (torch.arange(T) < lengths[:, None])[:, None, :]  # (B, 1, T)

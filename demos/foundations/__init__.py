@@ -1,0 +1,1 @@
+"""Demos of the foundations: activations, losses, gradient descent."""

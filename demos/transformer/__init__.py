@@ -1,0 +1,1 @@
+"""Demos of the transformer: attention, positional encoding."""
