@@ -1,0 +1,67 @@
+# Thin names for real commands. Everything runs in .venv, which is made on first use.
+
+PYTHON ?= python3
+PORT ?= 7860
+PIP_FLAGS ?=
+DATA ?=
+OUT ?= lib/largemodels/checkpoints
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt $(PIP_FLAGS)
+
+train = $(BIN)/python -m largemodels.training.recipes.$(1) \
+	--data $(or $(DATA),$(error say where the data lies: make $@ DATA=folder)) --out $(OUT)/$(2)
+
+.DEFAULT_GOAL := help
+.PHONY: help serve build test check train-poem train-shakespeare train-bert measure lighthouse clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+serve: .venv/serve.stamp ## the site and its live demos on http://127.0.0.1:7860 (PORT=8000 for another port)
+	PORT=$(PORT) $(BIN)/largemodels serve
+
+build: .venv/serve.stamp ## write the static site to site/
+	$(BIN)/largemodels build
+
+test: check ## all checks, then all tests
+	$(BIN)/python -m pytest
+
+check: .venv/dev.stamp ## style, types, import directions
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+train-poem: .venv/dev.stamp ## train the Chinese poetry GPT (DATA=folder that holds chinese-poetry)
+	$(call train,poem_gpt,poem-gpt-zh)
+
+train-shakespeare: .venv/dev.stamp ## train the English GPT (DATA=folder that holds tinyshakespeare)
+	$(call train,shakespeare_gpt,shakespeare-gpt-en)
+
+train-bert: .venv/dev.stamp ## train the sentiment BERT (DATA=folder that holds the review corpora)
+	$(call train,sentiment_bert,sentiment-bert-zh-en)
+
+measure: .venv/dev.stamp ## seconds to the first page and each demo's first answer, MB installed, page weight
+	PYTHONPATH=tests $(BIN)/python tests/benchmarks/start.py
+	PYTHONPATH=tests $(BIN)/python tests/benchmarks/page_weight.py
+
+lighthouse: .venv/dev.stamp ## Lighthouse scores of one lesson page per language (needs npx and Chromium)
+	PYTHONPATH=tests $(BIN)/python tests/benchmarks/lighthouse.py
+
+clean: ## remove .venv, the built site and caches
+	rm -rf .venv site build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch first and by itself: every other package then accepts the version that is there.
+.venv/torch.stamp:
+	$(PYTHON) -m venv .venv
+	$(PIP) torch
+	touch $@
+
+.venv/serve.stamp: .venv/torch.stamp pyproject.toml constraints.txt
+	$(PIP) --editable '.[docs,demos]'
+	touch $@
+
+.venv/dev.stamp: .venv/torch.stamp pyproject.toml constraints.txt
+	$(PIP) --editable '.[docs,demos,train,dev]'
+	touch .venv/serve.stamp $@
