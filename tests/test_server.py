@@ -20,10 +20,11 @@ from demos._mount import find
 from demos._notices import reason
 from demos.app import prepared_site
 
+pytestmark = pytest.mark.timeout(600)  # servers start slowly on a busy machine
 TOYS = "import os; from pathlib import Path; from demos.app import serve; raise SystemExit(serve('127.0.0.1', int(os.environ['PORT']), Path({!r}), package='toy_demos'))"  # noqa: E501
 API = "/demos/zh/echo/gradio_api/"
 SHUT = [
-    "upload", "run/echo", "api/echo", "call/v2/echo", "component_server", "process_recording", "vibe-edit", "stream/x",
+    "upload", "run/echo", "api/echo", "call/v2/echo/x", "component_server", "process_recording", "vibe-edit", "stream/x",
     "proxy=http://example.com/", "file=/etc/passwd", "file/etc/passwd", "dev/reload", "runs", "deep_link",
     "openapi.json", "upload_progress", "queue/data", "heartbeat/a..b", "../monitoring", "../monitoring/summary",
     "../openapi.json", "../docs", "../login", "../nothing", "../gradio_api",

@@ -19,6 +19,7 @@ from conftest import Running, serving, variables, watched
 from demos import _host, _space
 from demos.__main__ import main
 
+pytestmark = pytest.mark.timeout(600)  # servers start slowly on a busy machine
 PUBLIC = {"x-forwarded-proto": "https", "x-forwarded-host": "user-space.hf.space"}
 SPACE = {"SPACE_ID": "user/space", "SPACE_HOST": "user-space.hf.space", "SYSTEM": "spaces"}
 # uid 1000 that may read everything, as in an image whose files are world-readable, and write nothing of root's
