@@ -42,9 +42,9 @@ def attention_energies(q: Tensor, k: Tensor) -> Tensor:
 
 
 def attention_weights(energies: Tensor, mask: Tensor | None = None) -> Tensor:
-    r"""Turn energies into shares of attention: $a_{ij} = \exp e_{ij} / \sum_l \exp e_{il}$.
+    r"""Turn energies into shares of attention that sum to 1 for each query.
 
-    It is the weights of each query that sum to 1, not the output of attention.
+    $a_{ij} = \exp e_{ij} / \sum_l \exp e_{il}$: it is the weights of each query that sum to 1, not the output of attention.
 
     Source: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, equation (1); masking: section 3.2.3.
 
@@ -78,7 +78,9 @@ def attention_weights(energies: Tensor, mask: Tensor | None = None) -> Tensor:
 def scaled_dot_product_attention(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    r"""Mix the values by how well each query fits each key: $\mathrm{softmax}(QK^\top/\sqrt{d_k})\,V$.
+    r"""Mix the values by how well each query fits each key.
+
+    $\mathrm{softmax}(QK^\top/\sqrt{d_k})\,V$, with $d_k$ the width `D` of queries and keys.
 
     Source: Vaswani et al., "Attention Is All You Need", 2017, https://arxiv.org/abs/1706.03762, equation (1).
 
