@@ -1,4 +1,4 @@
-r"""Scaled dot-product attention: every position looks at every other and mixes what it finds.
+r"""Scaled dot-product attention: each position looks at all others and mixes what it finds.
 
 Source: Vaswani et al., "Attention Is All You Need", 2017, https://arxiv.org/abs/1706.03762, equation (1).
 """
