@@ -1,0 +1,57 @@
+"""The models of the demos, each read once and shared by all of them."""
+
+import logging
+import os
+import threading
+import typing
+
+from demos import _host, _ui
+
+if typing.TYPE_CHECKING:
+    from largemodels.models.bert import Bert
+    from largemodels.models.gpt import Gpt
+
+log = logging.getLogger("demos")
+_LOCK = threading.Lock()
+_OPEN: "dict[str, Bert | Gpt]" = {}
+
+
+def bert() -> "Bert":
+    """Return the shipped BERT or the one that LARGEMODELS_BERT names; InputError if it cannot be used."""
+    from largemodels.models.bert import Bert
+
+    return typing.cast(Bert, _open("bert", Bert))
+
+
+def gpt(kind: str) -> "Gpt":
+    """Return the GPT "gpt-zh" or "gpt-en", or the one that LARGEMODELS_GPT names; InputError if it cannot be used."""
+    from largemodels.models.gpt import Gpt
+
+    return typing.cast(Gpt, _open(kind, Gpt))
+
+
+def _open(kind: str, read: "type[Bert] | type[Gpt]") -> "Bert | Gpt":
+    """Return the model, read at the first call; a failure is not kept, so a repaired file counts at once."""
+    import torch
+
+    from largemodels.models._loading import ModelError
+
+    with _LOCK:
+        if kind not in _OPEN:
+            try:
+                device, dtype = _host.device_and_dtype()
+                if device.type == "cpu" and not os.environ.get(_host.SETTINGS[kind]):
+                    # Threads of so small a model wait for each other: two are slower than one on a busy machine.
+                    torch.set_num_threads(1)
+                _OPEN[kind] = read.from_pretrained(_host.model_source(kind), device=device, dtype=dtype)
+            except (ModelError, ValueError) as error:
+                log.error("model %s cannot be used: %s", kind, error)
+                # A visitor learns which file, not where on this machine it is.
+                name, file = _host.FOLDERS[kind], getattr(error, "file", "") or _host.SETTINGS[kind]
+                raise _ui.InputError(
+                    zh=f"模型 {name} 现在用不了：{file} 必须完好，它却缺失、损坏或设置有误；"
+                    "请网站的维护者重新取一份，其余演示不受影响。",
+                    en=f"The model {name} cannot be used now: {file} must be intact, but is missing, damaged or set "
+                    "wrongly; the site's keeper should fetch it again. Other demos work.",
+                ) from error
+        return _OPEN[kind]

@@ -1,0 +1,1 @@
+"""Demos of trained models: BERT, GPT."""
