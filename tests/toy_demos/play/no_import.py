@@ -1,0 +1,3 @@
+"""Fails when imported."""
+
+raise OSError("cannot read /srv/secret/folder/model.safetensors: cut short")
