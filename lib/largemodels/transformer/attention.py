@@ -44,7 +44,8 @@ def attention_energies(q: Tensor, k: Tensor) -> Tensor:
 def attention_weights(energies: Tensor, mask: Tensor | None = None) -> Tensor:
     r"""Turn energies into shares of attention that sum to 1 for each query.
 
-    $a_{ij} = \exp e_{ij} / \sum_l \exp e_{il}$: it is the weights of each query that sum to 1, not the output of attention.
+    $a_{ij} = \exp e_{ij} / \sum_l \exp e_{il}$: it is the weights of each query that sum to 1, not the output of
+    attention.
 
     Source: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, equation (1); masking: section 3.2.3.
 

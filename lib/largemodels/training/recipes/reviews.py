@@ -142,7 +142,8 @@ def without_repeats(parts: dict[str, list[Review]]) -> dict[str, list[Review]]:
     labels: dict[str, set[int]] = {}
     for review in (review for part in PARTS for review in parts[part]):
         labels.setdefault(text_key(review.text), set()).add(review.label)
-    seen, kept = {""}, {}
+    seen: set[str] = {""}
+    kept: dict[str, list[Review]] = {}
     for part in reversed(PARTS):
         kept[part] = []
         for review in parts[part]:
@@ -180,9 +181,11 @@ def read_pairs(data: Path, held_out: int = 500) -> dict[str, list[tuple[str, str
         `train` and `test`; no sentence of `test` occurs in `train`, and none occurs twice in `test`.
     """
     with gzip.open(data / PAIRS_FILE, "rt", encoding="utf-8") as lines:
-        pairs = [tuple(line.rstrip("\n").split("\t")[:2]) for line in lines]
+        rows = [line.rstrip("\n").split("\t") for line in lines]
+    pairs = [(row[0], row[1]) for row in rows]
     pairs.sort(key=lambda pair: hashlib.sha256(text_key(pair[0]).encode()).digest())
-    test, used = [], set()
+    test: list[tuple[str, str]] = []
+    used: set[str] = set()
     for english, chinese in pairs:
         keys = {text_key(english), text_key(chinese)}
         if len(test) < held_out and not keys & used:

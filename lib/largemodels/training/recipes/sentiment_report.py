@@ -16,7 +16,7 @@ from largemodels.training.recipes.reviews import baseline_predictions, read_pair
 if TYPE_CHECKING:
     from transformers import BertForSequenceClassification, PreTrainedTokenizerFast
 
-SOURCES = {
+SOURCES: dict[str, dict[str, str | None]] = {
     "zh": {"zh, shopping": "shopping", "zh, hotel": "hotel", "zh, takeaway": "takeaway", "zh, all": None},
     "en": {"en, SST-2": None},
 }
@@ -124,8 +124,8 @@ def table(metrics: dict[str, dict[str, tuple[float, ...]]]) -> str:
     for name, (count, *shares) in metrics["sentiment"].items():
         lines.append(f"| {name} | {count:,} | " + " | ".join(f"{100 * share:.1f} %" for share in shares) + " |")
     lines += ["", "| translation found among 500 (Tatoeba) | en to zh | zh to en |", "| --- | --- | --- |"]
-    for name, shares in metrics["retrieval"].items():
-        lines.append(f"| {name} | " + " | ".join(f"{100 * share:.1f} %" for share in shares) + " |")
+    for name, found in metrics["retrieval"].items():
+        lines.append(f"| {name} | " + " | ".join(f"{100 * share:.1f} %" for share in found) + " |")
     return "\n".join(lines)
 
 
