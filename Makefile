@@ -42,11 +42,11 @@ train-bert: .venv/dev.stamp ## train the sentiment BERT (DATA=folder that holds 
 	$(call train,sentiment_bert,sentiment-bert-zh-en)
 
 measure: .venv/dev.stamp ## seconds to the first page and each demo's first answer, MB installed, page weight
-	PYTHONPATH=tests PYTHONPATH=tests $(BIN)/python tests/benchmarks/start.py
-	PYTHONPATH=tests PYTHONPATH=tests $(BIN)/python tests/benchmarks/page_weight.py
+	PYTHONPATH=tests $(BIN)/python tests/benchmarks/start.py
+	PYTHONPATH=tests $(BIN)/python tests/benchmarks/page_weight.py
 
 lighthouse: .venv/dev.stamp ## Lighthouse scores of one lesson page per language (needs npx and Chromium)
-	PYTHONPATH=tests PYTHONPATH=tests $(BIN)/python tests/benchmarks/lighthouse.py
+	PYTHONPATH=tests $(BIN)/python tests/benchmarks/lighthouse.py
 
 clean: ## remove .venv, the built site and caches
 	rm -rf .venv site build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -14,11 +14,11 @@ import httpx
 import pytest
 from gradio_client import Client
 
-from conftest import SERVE, Running, serving, variables, watched
 from demos import _host
 from demos._mount import find
 from demos._notices import reason
 from demos.app import prepared_site
+from running import SERVE, Running, serving, variables, watched
 
 pytestmark = pytest.mark.timeout(600)  # servers start slowly on a busy machine
 TOYS = "import os; from pathlib import Path; from demos.app import serve; raise SystemExit(serve('127.0.0.1', int(os.environ['PORT']), Path({!r}), package='toy_demos'))"  # noqa: E501

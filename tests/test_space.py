@@ -15,9 +15,9 @@ import yaml
 from gradio_client import Client
 
 from concepts import ROOT
-from conftest import Running, serving, variables, watched
 from demos import _host, _space
 from demos.__main__ import main
+from running import Running, serving, variables, watched
 
 pytestmark = pytest.mark.timeout(600)  # servers start slowly on a busy machine
 PUBLIC = {"x-forwarded-proto": "https", "x-forwarded-host": "user-space.hf.space"}
