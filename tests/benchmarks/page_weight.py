@@ -14,7 +14,7 @@ def main() -> None:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
             page = browser.new_page()
             responses: list[Response] = []
-            page.on("response", lambda response: responses.append(response))
+            page.on("response", lambda response, kept=responses: kept.append(response))
             page.goto(f"{base}/{language}/{LESSON}", wait_until="networkidle")
             sizes = [(r.request.sizes()["responseBodySize"], r.url.removeprefix(base)) for r in responses]
             total = sum(size for size, _ in sizes)
