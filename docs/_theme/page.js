@@ -8,10 +8,8 @@
     });
   });
   // What scrolls sideways on a narrow screen can be scrolled with the keyboard.
-  const reach = () => document.querySelectorAll(".md-typeset__scrollwrap, .md-typeset pre > code, .lm-scroll, .math").forEach((box) => {
-    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
-  });
-  reach();
-  addEventListener("load", reach);
-  addEventListener("resize", reach);
+  const reach = new ResizeObserver((entries) => entries.forEach(({ target }) => {
+    if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+  }));
+  document.querySelectorAll(".md-typeset__scrollwrap, .md-typeset pre > code, .lm-scroll, .math").forEach((box) => reach.observe(box));
 })();

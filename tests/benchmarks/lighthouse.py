@@ -9,7 +9,8 @@ from concepts import LANGUAGES
 from serving import LESSON, serving
 from test_browser import ARGUMENTS, CHROMIUM
 
-LIGHTHOUSE = "lighthouse@13"
+NODE = "node@22"  # Lighthouse 13 wants Node 22.19 or later
+LIGHTHOUSE = ["npx", "--yes", "-p", NODE, "-p", "lighthouse@13", "--", "lighthouse", "--output=json", "--quiet"]
 
 
 def main() -> None:
@@ -19,8 +20,7 @@ def main() -> None:
     flags = f"--headless=new {' '.join(ARGUMENTS)}"
     with serving() as base:
         for language in LANGUAGES:
-            command = ["npx", "--yes", LIGHTHOUSE, f"{base}/{language}/{LESSON}", "--output=json", "--quiet"]
-            command += [f"--chrome-flags={flags}"]
+            command = [*LIGHTHOUSE, f"{base}/{language}/{LESSON}", f"--chrome-flags={flags}"]
             text = subprocess.check_output(command, env={**os.environ, "CHROME_PATH": CHROMIUM})
             scores = json.loads(text)["categories"]
             listed = ", ".join(f"{name} {round(100 * part['score'])}" for name, part in scores.items())
