@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 import typing
+from collections.abc import Callable
 
 from demos import _host, _ui
 
@@ -11,6 +12,7 @@ if typing.TYPE_CHECKING:
     from largemodels.models.bert import Bert
     from largemodels.models.gpt import Gpt
 
+Model = typing.TypeVar("Model")
 log = logging.getLogger("demos")
 _LOCK = threading.Lock()
 _OPEN: "dict[str, Bert | Gpt]" = {}
@@ -34,7 +36,7 @@ def _open(kind: str, read: "type[Bert] | type[Gpt]") -> "Bert | Gpt":
     """Return the model, read at the first call; a failure is not kept, so a repaired file counts at once."""
     import torch
 
-    from largemodels.models._loading import ModelError
+    from largemodels._checkpoints import ModelError
 
     with _LOCK:
         if kind not in _OPEN:
@@ -45,13 +47,27 @@ def _open(kind: str, read: "type[Bert] | type[Gpt]") -> "Bert | Gpt":
                     torch.set_num_threads(1)
                 _OPEN[kind] = read.from_pretrained(_host.model_source(kind), device=device, dtype=dtype)
             except (ModelError, ValueError) as error:
-                log.error("model %s cannot be used: %s", kind, error)
-                # A visitor learns which file, not where on this machine it is.
-                name, file = _host.FOLDERS[kind], getattr(error, "file", "") or _host.SETTINGS[kind]
-                raise _ui.InputError(
-                    zh=f"模型 {name} 现在用不了：{file} 必须完好，它却缺失、损坏或设置有误；"
-                    "请网站的维护者重新取一份，其余演示不受影响。",
-                    en=f"The model {name} cannot be used now: {file} must be intact, but is missing, damaged or set "
-                    "wrongly; the site's keeper should fetch it again. Other demos work.",
-                ) from error
+                file = getattr(error, "file", "") or _host.SETTINGS[kind]
+                raise _unusable(_host.FOLDERS[kind], file, error) from error
         return _OPEN[kind]
+
+
+def shipped(read: Callable[[str], Model], name: str) -> Model:
+    """Return the small model called `name` as `read` makes it; InputError if its files cannot be used."""
+    from largemodels._checkpoints import ModelError
+
+    try:
+        return read(name)
+    except ModelError as error:
+        raise _unusable(name, error.file or "config.json", error) from error
+
+
+def _unusable(name: str, file: str, error: Exception) -> _ui.InputError:
+    """Log why a model cannot be used; a visitor learns which file, not where on this machine it is."""
+    log.error("model %s cannot be used: %s", name, error)
+    return _ui.InputError(
+        zh=f"模型 {name} 现在用不了：{file} 必须完好，它却缺失、损坏或设置有误；"
+        "请网站的维护者重新取一份，其余演示不受影响。",
+        en=f"The model {name} cannot be used now: {file} must be intact, but is missing, damaged or set "
+        "wrongly; the site's keeper should fetch it again. Other demos work.",
+    )

@@ -198,16 +198,22 @@ def page(lang: str, title: Mapping[str, str], hint: Mapping[str, str]) -> "Itera
         yield blocks
 
 
-def examples(lang: str, rows: Sequence[Sequence[Any]], inputs: "Sequence[Component]") -> None:
-    """Add a row of buttons, each of which fills in one of EXAMPLES."""
+def examples(
+    lang: str, rows: Sequence[Sequence[Any]], inputs: "Sequence[Component]", names: Sequence[str] | None = None
+) -> None:
+    """Add a row of buttons, each of which fills in one of EXAMPLES; `names` are shown instead of the values."""
     import gradio as gr
 
     # gr.Examples answers past the queue, by an address that is shut here.
     title, samples = {"zh": "例子", "en": "Examples"}[lang], [list(row) for row in rows]
-    choices = gr.Dataset(components=list(inputs), samples=samples, label=title, type="index")
+    shown_as = list(names) if names else None
+    choices = gr.Dataset(
+        components=list(inputs), samples=samples, sample_labels=shown_as, label=title, type="index"
+    )
 
-    def fill(index: object) -> list[Any]:
-        return samples[integer(index, title, 0, len(samples) - 1)]
+    def fill(index: object) -> Any:
+        row = samples[integer(index, title, 0, len(samples) - 1)]
+        return row if len(row) > 1 else row[0]  # Gradio takes the list for the value where there is one widget
 
     choices.click(fill, choices, list(inputs), show_progress="hidden", api_visibility="private")
 

@@ -92,7 +92,8 @@ def no_trouble() -> Iterator[None]:
 
 
 def barriers(where: Page | Frame, scheme: str) -> list[str]:
-    """Return what keeps people out: axe's serious and critical findings."""
+    """Return what keeps people out: axe's serious and critical findings, once colours have stopped changing."""
+    where.wait_for_function("() => !document.getAnimations().some(a => a instanceof CSSTransition)", timeout=SLOW)
     found = Axe().run(where, context=FORMULAS_ASIDE).response["violations"]
     return [
         f"{scheme}: {rule['id']} ({rule['impact']}): {node['html'][:160]} {node['failureSummary'][:200]}"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from largemodels.models._loading import ModelError
+from largemodels._checkpoints import ModelError
 from largemodels.models.bert import Bert
 from largemodels.models.gpt import Gpt
 

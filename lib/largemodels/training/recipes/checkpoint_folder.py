@@ -1,4 +1,4 @@
-"""Write a Hugging Face checkpoint folder whose files can be verified by hash."""
+"""Write checkpoint folders whose files can be verified by hash."""
 
 import hashlib
 import json
@@ -71,6 +71,38 @@ def write_checkpoint(
     (folder / "model.safetensors").chmod(0o644)  # safetensors leaves it readable by its owner alone
     tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text(card, encoding="utf-8")
+    return write_manifest(folder)
+
+
+def write_weights(
+    folder: Path, model: torch.nn.Module, config: dict, card: str, dtype: torch.dtype = torch.float16, **extra: str
+) -> dict:
+    """Write a model of our own: configuration, weights, model card, further text files, manifest.
+
+    Args:
+        folder: Where to write; created if missing, files of the same name are replaced.
+        model: Its state dict is written; the model itself is left unchanged.
+        config: What is needed to build the model again, as JSON.
+        card: Text of the model card, written to `README.md`.
+        dtype: Floating-point type of the stored weights.
+        **extra: Further files, the dot of a name written as two underscores: `tokenizer__json="…"`.
+
+    Returns:
+        The manifest, as `write_manifest` returns it.
+    """
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {
+        name: value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype).contiguous()
+        for name, value in model.state_dict().items()
+    }
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)  # safetensors leaves it readable by its owner alone
+    texts = {name.replace("__", "."): text for name, text in extra.items()}
+    texts |= {"config.json": json.dumps(config, indent=2) + "\n", "README.md": card}
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
     return write_manifest(folder)
 
 

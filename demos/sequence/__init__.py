@@ -1,0 +1,1 @@
+"""Demos of convolution and recurrence."""

@@ -1,0 +1,1 @@
+"""Networks that read images and sequences step by step: convolution, recurrence, gates."""
