@@ -15,6 +15,7 @@ if typing.TYPE_CHECKING:
 
 Series = tuple[str, Sequence[float], Sequence[float]]
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 420, 250, 44, 12, 12, 34
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def figure(title: str, picture: str, twin: str) -> str:
@@ -44,6 +45,7 @@ class _Frame:
 
     def __init__(self, x_range: tuple[float, float], y_range: tuple[float, float]) -> None:
         self.x_range, self.y_range = x_range, y_range
+        self.y_words: Callable[[float], str] = "{:g}".format
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         (x0, x1), (y0, y1) = self.x_range, self.y_range
@@ -74,7 +76,8 @@ class _Frame:
         for y in ticks(*self.y_range):
             _, py = self.at(0, y)
             parts.append(f'<line class="lm-grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{py}" y2="{py}"/>')
-            parts.append(f'<text class="lm-tick" x="{LEFT - 5}" y="{py + 3.5}" text-anchor="end">{y:g}</text>')
+            words = self.y_words(y)
+            parts.append(f'<text class="lm-tick" x="{LEFT - 5}" y="{py + 3.5}" text-anchor="end">{words}</text>')
         parts.append(
             f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 5}" text-anchor="middle">'
             f"{html.escape(x_label)}</text>"
@@ -136,6 +139,36 @@ def curves(
     lines = "".join(frame.line(x, y, f"lm-line lm-stroke{i}") for i, (_, x, y) in enumerate(series, 1))
     points = "".join(frame.dot(x, y, "lm-mark") + frame.text(x, y, words) for x, y, words in marks)
     picture = frame.svg(title, frame.axes(x_label, y_label) + f"<!--plot-->{lines}<!--/plot-->{points}")
+    return figure(title, picture + legend([name for name, _, _ in series]), twin)
+
+
+def log_curves(
+    title: str,
+    series: Sequence[Series],
+    twin: str,
+    *,
+    x_label: str,
+    y_label: str,
+    decades: tuple[int, int] = (-12, 12),
+) -> str:
+    """Return a line chart whose vertical axis counts powers of ten.
+
+    Args:
+        title: what the chart shows.
+        series: name, x values and y values (not negative) of each line; lines take the colours 1, 2, 3 … in order.
+        twin: the text that says in words what the picture says.
+        x_label: name and unit of the horizontal axis.
+        y_label: name and unit of the vertical axis.
+        decades: lowest and highest power of ten to show at most; lines are cut there.
+    """
+    powers = [(x, [math.log10(max(y, 1e-300)) for y in ys]) for _, x, ys in series]
+    low, high = (extreme(v for _, vs in powers for v in vs) for extreme in (min, max))
+    low, high = max(math.floor(low), decades[0]), min(math.ceil(high), decades[1])
+    xs = [x for values, _ in powers for x in values]
+    frame = _Frame((min(xs), max(xs)), (low - 0.3, max(high, low + 2) + 0.3))
+    frame.y_words = lambda y: "10" + str(int(y)).translate(_RAISED) if y == int(y) else ""
+    lines = "".join(frame.line(x, ys, f"lm-line lm-stroke{i}") for i, (x, ys) in enumerate(powers, 1))
+    picture = frame.svg(title, frame.axes(x_label, y_label) + f"<!--plot-->{lines}<!--/plot-->")
     return figure(title, picture + legend([name for name, _, _ in series]), twin)
 
 
