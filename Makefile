@@ -13,7 +13,7 @@ train = $(BIN)/python -m largemodels.training.recipes.$(1) \
 	--data $(or $(DATA),$(error say where the data lies: make $@ DATA=folder)) --out $(OUT)/$(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve build test check train-poem train-shakespeare train-bert measure lighthouse clean
+.PHONY: help serve build test check train-poem train-shakespeare train-bert train-digits train-translator figures measure lighthouse clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ build: .venv/serve.stamp ## write the static site to site/
 	$(BIN)/largemodels build
 
 test: check ## all checks, then all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: .venv/dev.stamp ## style, types, import directions
 	$(BIN)/ruff check .
@@ -40,6 +40,17 @@ train-shakespeare: .venv/dev.stamp ## train the English GPT (DATA=folder that ho
 
 train-bert: .venv/dev.stamp ## train the sentiment BERT (DATA=folder that holds the review corpora)
 	$(call train,sentiment_bert,sentiment-bert-zh-en)
+
+train-digits: .venv/dev.stamp ## train the two networks that read digits (DATA=folder that holds mnist-10k)
+	$(call train,digits --model mlp,digits-mlp)
+	$(call train,digits --model lenet,digits-lenet)
+
+train-translator: .venv/dev.stamp ## train the English-Chinese translator (DATA=folder that holds tatoeba-eng-cmn)
+	$(call train,translator,translator-en-zh)
+
+figures: .venv/dev.stamp ## measure again what the pages draw: memory against distance, cost against length, …
+	$(BIN)/python -m largemodels.training.recipes.long_range --out lib/largemodels/measurements
+	$(BIN)/python -m largemodels.training.recipes.norm_placement --out lib/largemodels/measurements
 
 measure: .venv/dev.stamp ## seconds to the first page and each demo's first answer, MB installed, page weight
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/start.py

@@ -2,12 +2,14 @@
 
 import hashlib
 import logging
+import multiprocessing
 import os
 import shutil
 import sys
 import tempfile
 import urllib.parse
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -124,8 +126,11 @@ def build(out: Path, *, demo_host: str = "", site_url: str = "") -> None:
     with tempfile.TemporaryDirectory(prefix=".site-", dir=out.parent) as folder:
         fresh, old = Path(folder) / "new", Path(folder) / "old"
         fresh.mkdir()
-        for lang in LANGUAGES:
-            _pass(lang, fresh / lang, demo_host, url)
+        # A process for each language: MkDocs keeps one core busy, and its plugins keep state that is global.
+        with ProcessPoolExecutor(len(LANGUAGES), multiprocessing.get_context("spawn")) as pool:
+            passes = [pool.submit(_pass, lang, fresh / lang, demo_host, url) for lang in LANGUAGES]
+            for finished in passes:
+                finished.result()
         _frame(fresh, url, bool(site_url))
         (fresh / STAMP).write_text(stamp, "utf-8")
         if out.exists():

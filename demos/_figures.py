@@ -153,13 +153,7 @@ def log_curves(
 ) -> str:
     """Return a line chart whose vertical axis counts powers of ten.
 
-    Args:
-        title: what the chart shows.
-        series: name, x values and y values (not negative) of each line; lines take the colours 1, 2, 3 … in order.
-        twin: the text that says in words what the picture says.
-        x_label: name and unit of the horizontal axis.
-        y_label: name and unit of the vertical axis.
-        decades: lowest and highest power of ten to show at most; lines are cut there.
+    The arguments are those of `curves`; y is not negative, and lines are cut at the ends of `decades`.
     """
     powers = [(x, [math.log10(max(y, 1e-300)) for y in ys]) for _, x, ys in series]
     low, high = (extreme(v for _, vs in powers for v in vs) for extreme in (min, max))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from filelock import FileLock
 
 from concepts import ROOT
 from running import SERVE, serving, variables
@@ -16,12 +17,15 @@ hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the site, built as `largemodels build` builds it."""
-    folder = tmp_path_factory.mktemp("built") / "site"
-    command = [sys.executable, "-m", "demos", "build", "--out", str(folder)]
-    done = subprocess.run(command, env=variables(), cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"the site could not be built\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
+def site(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder of the site, built as `largemodels build` builds it; the workers of one run share it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "built" / "site"
+    with FileLock(f"{folder.parent}.lock"):
+        if not folder.is_dir():
+            command = [sys.executable, "-m", "demos", "build", "--out", str(folder)]
+            done = subprocess.run(command, env=variables(), cwd=ROOT, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"the site could not be built\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
     return folder
 
 

@@ -33,6 +33,7 @@ def differences(zh: page.Page, en: page.Page) -> list[str]:
         "front matter keys": (list(zh.front), list(en.front)),
         "order": (zh.front.get("order"), en.front.get("order")),
         "kind": (zh.front.get("kind"), en.front.get("kind")),
+        "needs": (zh.front.get("needs"), en.front.get("needs")),
         "heading levels and ids": ([(h[0], h[2]) for h in zh.headings], [(h[0], h[2]) for h in en.headings]),
         "code": ([(f.info, f.code) for f in zh.fences], [(f.info, f.code) for f in en.fences]),
         "display formulas": (zh.display_formulas, en.display_formulas),
@@ -64,6 +65,7 @@ def test_both_languages_agree(name: str) -> None:
 ZH = """---
 title: 加法
 order: 10
+needs: [counting]
 ---
 # 加法 { #adding }
 
@@ -106,6 +108,7 @@ def test_pages_that_differ_in_prose_only_agree() -> None:
     [
         ("order: 10", "order: 20", "order"),
         ("order: 10", "order: 10\nkind: essay", "front matter keys"),
+        ("order: 10\nneeds: [counting]", "order: 10\nneeds: [halving]", "needs"),
         ("{ #api }", "{ #reference }", "heading levels and ids"),
         ("## API", "### API", "heading levels and ids"),
         ("print(1 + 2)", "print(2 + 1)", "code"),

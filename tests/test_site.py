@@ -7,7 +7,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 import pytest
 from bs4 import BeautifulSoup, Tag
 
-from concepts import LANGUAGES, report
+from concepts import LANGUAGES, concepts, report
 
 HOST = "http://127.0.0.1:7860"  # where a site is built for when nothing else is said
 LOADS = {"link": "href", "script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src"}
@@ -120,6 +120,20 @@ def missing_results(built: Built) -> list[str]:
     return found
 
 
+def lost_concepts(built: Built) -> list[str]:
+    """Name every concept that its chapter's map or list, or the home page, does not lead to."""
+    found = []
+    for concept in concepts():
+        for language in LANGUAGES:
+            home, front = f"/{language}/index.html", f"/{language}/{concept.chapter}/index.html"
+            for path, places in ((home, (".home-path",)), (front, (".chapter-map", "table"))):
+                for place in places:
+                    links = [urljoin(path, str(a["href"])) for a in built.pages[path].select(f"{place} a[href]")]
+                    if f"/{language}/{concept.chapter}/{concept.name}/" not in links:
+                        found.append(f"{path}: {place} has no link to {concept}")
+    return found
+
+
 @pytest.fixture(scope="module")
 def built(site: Path) -> Built:
     return Built(site)
@@ -143,6 +157,10 @@ def test_every_page_names_its_twin(built: Built) -> None:
 
 def test_every_demo_shows_its_first_result(built: Built) -> None:
     report(missing_results(built))
+
+
+def test_home_page_and_chapter_fronts_lead_to_every_concept(built: Built) -> None:
+    report(lost_concepts(built))
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -22,6 +22,8 @@ import griffe
 log = logging.getLogger("mkdocs.hooks.api_zh")
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "docs" / "zh"
+# magiclink wants a space before an address; Chinese has none there.
+BARE_LINK = re.compile(r"(?<![<(\[`\"])https?://[^\s，。；：、）)>]+")
 DIRECTIVE = re.compile(r"^::: ([\w.]+)", re.M)
 
 
@@ -72,7 +74,7 @@ def problems(package: griffe.Object, page: Path) -> list[str]:
         chinese = inspect.cleandoc(entry["zh"])
         if doctests(chinese) != doctests(english):
             found.append(f'examples differ: ["{path}"]')
-        obj.docstring.value = chinese
+        obj.docstring.value = BARE_LINK.sub(r"<\g<0>>", chinese)
     return [f"{catalogue.relative_to(ROOT)}: {problem}" for problem in found]
 
 
