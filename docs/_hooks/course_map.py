@@ -22,13 +22,13 @@ PATH, MAP = '<div class="course-path"></div>', '<div class="chapter-map"></div>'
 WORDS = {
     "zh": {
         "map": "《{title}》各站的先后：{edges}。", "first": "{name} 不需要前面的站", "needs": "{name} 要先读 {others}",
-        "and": "、", "then": "；", "head": "| 站 | 它回答的问题 | 约读 |\n|---|---|--:|\n", "minutes": "{n} 分钟",
+        "and": "、", "then": "；", "head": "| 站 | 它回答的问题 | 约读 |\n|---|---|--:|\n", "minutes": "{n}\u00a0分钟",
         "total": "全章约 {n} 分钟：正文每分钟 300 字，一行代码 4 秒，一个公式 20 秒，不算演示和练习。",
     },
     "en": {
         "map": "What comes before what in “{title}”: {edges}.", "first": "{name} needs no stop before it",
         "needs": "{name} needs {others}", "and": " and ", "then": "; ",
-        "head": "| Stop | The question it answers | To read |\n|---|---|--:|\n", "minutes": "{n} min",
+        "head": "| Stop | The question it answers | To read |\n|---|---|--:|\n", "minutes": "{n}\u00a0min",
         "total": "The chapter takes about {n} minutes: 200 words a minute, 4 seconds for a line of code, 20 for a "
         "formula; demos and exercises come on top.",
     },
@@ -89,8 +89,7 @@ def chapters(files: Files, language: str) -> dict[str, list[Stop]]:
         if "needs" not in meta:
             log.warning("%s: the front matter has no `needs`: name the concepts to be read before", file.src_uri)
         question = re.search(r"^# .*\n+((?:.+\n)+)", text, re.M)
-        asked = " ".join(question[1].split("\n")).strip() if question else ""
-        asked = asked.replace(" ", "") if language == "zh" and not re.search("[A-Za-z]", asked) else asked
+        asked = (question[1] if question else "").strip().replace("\n", "" if language == "zh" else " ")
         stop = Stop(
             file.src_uri, str(meta["title"]), float(meta["order"]), asked,
             tuple(meta.get("needs") or ()), minutes(text, language),
