@@ -13,7 +13,7 @@ train = $(BIN)/python -m largemodels.training.recipes.$(1) \
 	--data $(or $(DATA),$(error say where the data lies: make $@ DATA=folder)) --out $(OUT)/$(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve build test check train-poem train-shakespeare train-bert train-digits train-translator figures measure lighthouse clean
+.PHONY: help serve build test check table train-poem train-shakespeare train-bert train-digits train-translator figures measure lighthouse clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ figures: .venv/dev.stamp ## measure again what the pages draw: memory against di
 measure: .venv/dev.stamp ## seconds to the first page and each demo's first answer, MB installed, page weight
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/start.py
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/page_weight.py
+
+table: .venv/dev.stamp ## each concept: largest difference to its reference, demo time, lines
+	PYTHONPATH=tests:. $(BIN)/python tests/benchmarks/concept_table.py
 
 lighthouse: .venv/dev.stamp ## Lighthouse scores of one lesson page per language (needs npx and Chromium)
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/lighthouse.py

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -14,6 +14,17 @@ from running import SERVE, serving, variables
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("untimed")
+
+
+@pytest.fixture
+def record_differences(record_property: Callable[[str, object], None]) -> Callable[[float, float], None]:
+    """Note the largest difference to the reference in value and in gradient, for `benchmarks/concept_table.py`."""
+
+    def note(value: float, gradient: float) -> None:
+        record_property("value", float(value))
+        record_property("gradient", float(gradient))
+
+    return note
 
 
 @pytest.fixture(scope="session")

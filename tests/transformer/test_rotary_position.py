@@ -1,6 +1,7 @@
 """Rotary positions against Transformers' Llama and GPT-J, against complex numbers, and against their own laws."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -57,9 +58,9 @@ def differences(layout: str) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("layout", ["interleaved", "half"])
-def test_equals_transformers(layout: str) -> None:
+def test_equals_transformers(layout: str, record_differences: Callable[[float, float], None]) -> None:
     value, gradient = differences(layout)
-    print(f"rotary_position, {layout}: value {value:.1e}, gradient {gradient:.1e}")
+    record_differences(value, gradient)
     assert max(value, gradient) < BOUND
 
 
