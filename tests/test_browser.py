@@ -25,7 +25,21 @@ ARGUMENTS = [
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 FIRST_ANSWER = 90_000  # ms; a model may have to be loaded first
 SLOW = 60_000  # ms, on a machine that is busy with other things
-FORMULAS_ASIDE = {"exclude": [[".katex"]]}  # thousands of boxes in the colour of the text around them
+# Formulas are thousands of boxes in the colour of the text around them: a box of the same size takes their place.
+# Of the words in code one of each class is kept, which is what gives them their colour.
+LIGHTEN = """() => {
+  document.querySelectorAll(".katex").forEach((formula) => {
+    const { width, height } = formula.getBoundingClientRect(), box = document.createElement("span");
+    box.style.cssText = `display:inline-block;width:${width}px;height:${height}px`;
+    formula.replaceWith(box);
+  });
+  const seen = new Set();
+  document.querySelectorAll(".highlight span[class]:not(:has(*))").forEach((word) => {
+    if (seen.has(word.className)) word.replaceWith(word.textContent);
+    seen.add(word.className);
+  });
+  document.body.normalize();
+}"""
 RULES = {"light": {}, "dark": {"runOnly": ["color-contrast", "link-in-text-block"]}}  # the others see no colours
 WIDTH = "document.documentElement.scrollWidth"
 trouble: list[str] = []
@@ -96,7 +110,7 @@ def barriers(where: Page | Frame, scheme: str) -> list[str]:
     """Return what keeps people out: axe's serious and critical findings, once colours have stopped changing."""
     where.wait_for_function("() => !document.getAnimations().some(a => a instanceof CSSTransition)", timeout=SLOW)
     options = {"resultTypes": ["violations"], **RULES[scheme]}
-    found = Axe().run(where, context=FORMULAS_ASIDE, options=options).response["violations"]
+    found = Axe().run(where, options=options).response["violations"]
     return [
         f"{scheme}: {rule['id']} ({rule['impact']}): {node['html'][:160]} {node['failureSummary'][:200]}"
         for rule in found
@@ -113,19 +127,18 @@ def set_scheme(page: Page, scheme: str) -> None:
 
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_is_open_to_everyone(visitor: Page, path: str) -> None:
-    visitor.set_viewport_size(DESK)
+    visitor.set_viewport_size(PHONE)
     visitor.emulate_media(color_scheme="light", reduced_motion="reduce")
     response = visitor.goto(path)
     assert response
     assert response.ok
-    found = []
+    width = visitor.evaluate(WIDTH)
+    found = [f"on a phone the page is {width} px wide"] if width > PHONE["width"] else []
+    visitor.set_viewport_size(DESK)
+    visitor.evaluate(LIGHTEN)
     for scheme in ("light", "dark"):
         set_scheme(visitor, scheme)
         found += barriers(visitor, scheme)
-    visitor.set_viewport_size(PHONE)
-    width = visitor.evaluate(WIDTH)
-    if width > PHONE["width"]:
-        found.append(f"on a phone the page is {width} px wide")
     report(found)
 
 
@@ -134,16 +147,15 @@ def test_the_first_page_chooses_the_language(visitor: Page) -> None:
     visitor.wait_for_url("**/zh/")
 
 
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("path", [path for path in PAGES if path.startswith("/zh/")])
 def test_the_language_switch_stays_on_the_page(visitor: Page, path: str) -> None:
     visitor.set_viewport_size(DESK)
     visitor.goto(path)
-    here = path.split("/")[1]
-    there = "en" if here == "zh" else "zh"
-    visitor.locator(".md-header .md-select > button").hover()
-    visitor.locator(f".md-header .md-select__link[hreflang={there}]").click()
-    visitor.wait_for_url(f"**{path.replace(f'/{here}/', f'/{there}/', 1)}")
-    assert visitor.locator("html").get_attribute("lang").startswith(there)
+    for language in ("en", "zh"):  # there and back
+        visitor.locator(".md-header .md-select > button").hover()
+        visitor.locator(f".md-header .md-select__link[hreflang={language}]").click()
+        visitor.wait_for_url(f"**{path.replace('/zh/', f'/{language}/', 1)}")
+        assert visitor.locator("html").get_attribute("lang").startswith(language)
 
 
 @pytest.mark.parametrize(("language", "words"), [("zh", "注意力"), ("zh", "梯度下降"), ("en", "attention")])

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import ModuleType
 
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import Files
 from mkdocs.structure.pages import Page
 
 log = logging.getLogger("mkdocs.hooks.demos_embed")
@@ -74,7 +73,7 @@ def card(name: str, title: str, language: str) -> str:
     demo, words = module(name), WORDS[language]
     heading, hint = html.escape(title or demo.TITLE[language]), html.escape(demo.HINT[language])
     return (
-        f'<div class="demo" data-demo="{name}" data-search-exclude role="group" aria-label="{heading}">'
+        f'<div class="demo" data-demo="{name}" role="group" aria-label="{heading}">'
         f'<div class="demo-head">{DOTS}<span class="demo-title">{heading}</span>'
         f'<span class="demo-tag">{words["first"]}</span></div>'
         f'<div class="demo-result">{first_result(name, language)}</div>'
@@ -84,7 +83,7 @@ def card(name: str, title: str, language: str) -> str:
     )
 
 
-def on_page_content(text: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     """Fill every demo tag of the page; a demo that cannot answer is a warning, so a strict build fails."""
     language = str(config.theme["language"])
 
@@ -95,4 +94,4 @@ def on_page_content(text: str, page: Page, config: MkDocsConfig, files: Files) -
             log.warning("%s: demo %s: %s: %s", page.file.src_uri, match["name"], type(error).__name__, error)
             return match[0]
 
-    return EMBED.sub(fill, text)
+    return EMBED.sub(fill, output)

@@ -15,7 +15,8 @@ from mkdocs.structure.pages import Page
 
 log = logging.getLogger("mkdocs.hooks.formulas")
 KATEX = Path(__file__).resolve().parents[1] / "_theme" / "katex" / "katex.min.js"
-FORMULA = re.compile(r'<(span|div) class="arithmatex">\s*\\[(\[](.*?)\\[)\]]\s*</\1>', re.S)
+MARKED = re.compile(r'<(?:span|div) class="arithmatex"(?=>)')
+FORMULA = re.compile(r'<(span|div) class="arithmatex" data-search-exclude>\s*\\[(\[](.*?)\\[)\]]\s*</\1>', re.S)
 # The JSON round trip flattens KaTeX's rope string: long ropes crash QuickJS's bridge.
 # strict:'ignore' allows Chinese in \text{}.
 RENDER = """function render(tex, display) {
@@ -38,10 +39,10 @@ def engine() -> Callable[[str, bool], str]:
 
 @functools.cache
 def formula(tex: str, display: bool) -> str:
-    """One formula as HTML. Wide ones can be scrolled with the keyboard; search leaves them out."""
+    """One formula as HTML. Wide ones can be scrolled with the keyboard."""
     tag = "div" if display else "span"
     focus = ' tabindex="0"' if display else ""
-    return f'<{tag} class="math" data-search-exclude{focus}>{engine()(tex, display)}</{tag}>'
+    return f'<{tag} class="math"{focus}>{engine()(tex, display)}</{tag}>'
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -52,6 +53,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_content(text: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Search leaves formulas out; it reads the page before they are drawn, which spares it thousands of boxes."""
+    return MARKED.sub(lambda match: f"{match[0]} data-search-exclude", text)
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     """Render what pymdownx.arithmatex marked, on the page and in its docstrings."""
 
     def render(match: re.Match[str]) -> str:
@@ -62,4 +68,4 @@ def on_page_content(text: str, page: Page, config: MkDocsConfig, files: Files) -
             log.warning("%s: bad LaTeX `%s`: %s", page.file.src_uri, tex, str(error).splitlines()[0])
             return match[0]
 
-    return FORMULA.sub(render, text)
+    return FORMULA.sub(render, output)
