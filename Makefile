@@ -25,7 +25,7 @@ build: .venv/serve.stamp ## write the static site to site/
 	$(BIN)/largemodels build
 
 test: check ## all checks, then all tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 check: .venv/dev.stamp ## style, types, import directions
 	$(BIN)/ruff check .
