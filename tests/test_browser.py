@@ -150,11 +150,12 @@ def test_the_first_page_chooses_the_language(visitor: Page) -> None:
 @pytest.mark.parametrize("path", [path for path in PAGES if path.startswith("/zh/")])
 def test_the_language_switch_stays_on_the_page(visitor: Page, path: str) -> None:
     visitor.set_viewport_size(DESK)
-    visitor.goto(path)
+    visitor.goto(path, wait_until="networkidle")  # a page that is left while it loads its index complains
     for language in ("en", "zh"):  # there and back
         visitor.locator(".md-header .md-select > button").hover()
         visitor.locator(f".md-header .md-select__link[hreflang={language}]").click()
         visitor.wait_for_url(f"**{path.replace('/zh/', f'/{language}/', 1)}")
+        visitor.wait_for_load_state("networkidle")
         assert visitor.locator("html").get_attribute("lang").startswith(language)
 
 
