@@ -40,7 +40,9 @@ LIGHTEN = """() => {
   });
   document.body.normalize();
 }"""
+AXE = Axe().axe_script
 RULES = {"light": {}, "dark": {"runOnly": ["color-contrast", "link-in-text-block"]}}  # the others see no colours
+CUT_OFF = ("console: AbortError", "console: Unexpected error Connection errored out")
 WIDTH = "document.documentElement.scrollWidth"
 trouble: list[str] = []
 
@@ -110,7 +112,9 @@ def barriers(where: Page | Frame, scheme: str) -> list[str]:
     """Return what keeps people out: axe's serious and critical findings, once colours have stopped changing."""
     where.wait_for_function("() => !document.getAnimations().some(a => a instanceof CSSTransition)", timeout=SLOW)
     options = {"resultTypes": ["violations"], **RULES[scheme]}
-    found = Axe().run(where, options=options).response["violations"]
+    if not where.evaluate("() => 'axe' in window"):
+        where.evaluate(AXE)
+    found = where.evaluate("options => axe.run(options).then(results => results.violations)", options)
     return [
         f"{scheme}: {rule['id']} ({rule['impact']}): {node['html'][:160]} {node['failureSummary'][:200]}"
         for rule in found
@@ -147,7 +151,7 @@ def test_the_first_page_chooses_the_language(visitor: Page) -> None:
     visitor.wait_for_url("**/zh/")
 
 
-@pytest.mark.parametrize("path", [path for path in PAGES if path.startswith("/zh/")])
+@pytest.mark.parametrize("path", ["/zh/", "/zh/transformer/", "/zh/transformer/attention/"])  # test_site reads them all
 def test_the_language_switch_stays_on_the_page(visitor: Page, path: str) -> None:
     visitor.set_viewport_size(DESK)
     visitor.goto(path, wait_until="networkidle")  # a page that is left while it loads its index complains
@@ -192,7 +196,7 @@ def test_a_demo_runs(visitor: Page, language: str, name: str, path: str) -> None
     iframe = box.locator("iframe").element_handle(timeout=FIRST_ANSWER)
     frame = iframe.content_frame()
     assert frame
-    expect(frame.locator("h1")).to_be_visible()
+    expect(frame.locator("h1")).to_be_visible(timeout=FIRST_ANSWER)
     figures = frame.locator(".lm-figure")
     expect(frame.locator(".lm-figure, button.primary").first).to_be_visible(timeout=FIRST_ANSWER)
     before = " ".join(figures.all_inner_texts())
@@ -214,7 +218,15 @@ def test_a_demo_runs(visitor: Page, language: str, name: str, path: str) -> None
     for where, width in (("page", visitor.evaluate(WIDTH)), ("demo", frame.evaluate(WIDTH))):
         if width > PHONE["width"]:
             found.append(f"on a phone the {where} is {width} px wide")
+    leave(visitor)
     report(found)
+
+
+def leave(page: Page) -> None:
+    """Go away. Gradio complains in the console when an answer still comes in; that is the visitor's right."""
+    known = len(trouble)
+    page.goto("about:blank")
+    trouble[known:] = [text for text in trouble[known:] if not text.startswith(CUT_OFF)]
 
 
 def test_every_embedded_demo_is_clicked() -> None:

@@ -102,6 +102,7 @@ def missing_twins(built: Built) -> list[str]:
         for language in LANGUAGES:
             twin = f"/{language}/{path.split('/', 2)[2]}"
             links = soup.find_all("link", rel="alternate", hreflang=re.compile(f"^{language}"))
+            links += soup.select(f".md-select__link[hreflang={language}]")
             targets = {built.file(urljoin(HOST + path, str(link.get("href")))) for link in links}
             if targets != {twin}:
                 found.append(f"{path}: hreflang={language} is {targets or 'missing'}, wanted {twin}")
@@ -184,7 +185,8 @@ def test_the_first_page_leads_to_both_languages(built: Built) -> None:
 
 PAGE = """<html lang="zh"><head>
 <link rel="alternate" hreflang="zh" href="/zh/"><link rel="alternate" hreflang="en" href="/en/">
-</head><body><h1 id="top">加法</h1><a href="#top">上</a><a href="../en/#top">en</a><a href="https://example.org">外</a>
+</head><body><a class="md-select__link" hreflang="en" href="../en/">English</a>
+<h1 id="top">加法</h1><a href="#top">上</a><a href="../en/#top">en</a><a href="https://example.org">外</a>
 <div data-demo="adding"><div class="demo-result"><figure class="lm-figure"><p class="lm-twin">3</p></figure></div>
 <button>运行</button></div></body></html>"""
 CHECKS = (wrong_languages, broken_links, foreign, missing_twins, missing_results)
@@ -214,6 +216,7 @@ def test_a_site_that_is_whole_is_accepted(tmp_path: Path) -> None:
         ("</head>", "<style>@import 'https://example.org/x.css'</style></head>", "a style loads"),
         ("<h1", '<h1 style="background:url(https://example.org/x.png)"', "a style loads"),
         ('hreflang="en" href="/en/"', 'hreflang="en" href="/zh/"', "wanted /en/index.html"),
+        ('href="../en/">', 'href="./">', "wanted /en/index.html"),
         ("demo-result", "demo-waiting", "no first result"),
         ("<button>运行</button>", "", "no button"),
     ],
