@@ -1,5 +1,6 @@
 """The models of the demos, each read once and shared by all of them."""
 
+import functools
 import logging
 import os
 import threading
@@ -9,6 +10,8 @@ from collections.abc import Callable
 from demos import _host, _ui
 
 if typing.TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
     from largemodels.models.bert import Bert
     from largemodels.models.gpt import Gpt
 
@@ -60,6 +63,22 @@ def shipped(read: Callable[[str], Model], name: str) -> Model:
         return read(name)
     except ModelError as error:
         raise _unusable(name, error.file or "config.json", error) from error
+
+
+@functools.cache
+def tokenizer(name: str) -> "Tokenizer":
+    """Return the tokenizer of the shipped model called `name`, its weights left alone; InputError if it is damaged."""
+    return shipped(_read_tokenizer, name)
+
+
+def _read_tokenizer(name: str) -> "Tokenizer":
+    from tokenizers import Tokenizer
+
+    from largemodels import _checkpoints
+
+    folder = _checkpoints.SHIPPED / name
+    _checkpoints.verify(folder)
+    return Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
 def _unusable(name: str, file: str, error: Exception) -> _ui.InputError:

@@ -12,6 +12,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import largemodels
+from largemodels.training._muon import orthogonalize
 from largemodels.training.recipes import poem_gpt, shakespeare_gpt
 from largemodels.training.recipes.character_gpt import (
     build_model,
@@ -23,7 +24,6 @@ from largemodels.training.recipes.character_gpt import (
 )
 from largemodels.training.recipes.checkpoint_folder import fill_card, write_checkpoint
 from largemodels.training.recipes.corpora import SPLITS, poem_form, poem_lines, split_of
-from largemodels.training.recipes.muon import orthogonalize
 from largemodels.training.recipes.timed_training import ThreadChoice, make_optimizers, train, train_step
 
 CHECKPOINTS = Path(largemodels.__file__).parent / "checkpoints"

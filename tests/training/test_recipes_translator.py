@@ -1,17 +1,15 @@
-"""The translator's recipe on made-up sentences: splits, tokens, batches, the score, a run that continues."""
+"""The translator's recipe on made-up sentences: splits, tokens, batches, a run that continues."""
 
 import argparse
 import gzip
 import itertools
 import json
-import math
 from pathlib import Path
 
 import pytest
 import torch
 
 from largemodels.training.recipes import sentence_pairs, translator
-from largemodels.training.recipes.bleu import bleu
 from largemodels.training.recipes.sentence_pairs import (
     END_ID,
     START_ID,
@@ -89,16 +87,6 @@ def test_loss_skips_filler_and_unknown_targets() -> None:
     padded_source, padded_target = torch.tensor([[5, 6, 1, 0, 0]]), torch.tensor([[*target[0].tolist(), 0, 0, 0]])
     for pair in ((source, target), (padded_source, padded_target)):
         assert translator.translation_loss(model, *pair).item() == pytest.approx(wanted.item(), abs=1e-5)
-
-
-def test_bleu_by_hand() -> None:
-    """Precisions 5/5, 4/4, 3/3, 1/2 and no brevity: the fourth root of a half."""
-    assert bleu([list("我爱你们。")], [[list("我爱你。"), list("我很爱你们。")]]) == pytest.approx(100 * 0.5**0.25)
-    # Four 的 in a row are clipped to the one of the reference.
-    assert bleu([list("的的的的")], [[list("我的书在")]], longest=1) == pytest.approx(25)
-    # Half the length of the reference: e to the power of 1 - 2.
-    assert bleu([list("我爱")], [[list("我爱你。")]], longest=2) == pytest.approx(100 * math.exp(-1))
-    assert bleu([list("你好")], [[list("我爱你。")]]) == 0
 
 
 def test_a_run_learns_continues_and_is_written(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

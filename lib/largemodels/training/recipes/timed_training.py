@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from largemodels.training._muon import Muon
 from largemodels.training.recipes.character_gpt import next_token_loss
-from largemodels.training.recipes.muon import Muon
 
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from largemodels.training.recipes.bleu import bleu
+from largemodels.evaluation.metrics import bleu
+from largemodels.training._muon import Muon
 from largemodels.training.recipes.checkpoint_folder import fill_card, write_weights
 from largemodels.training.recipes.corpora import SPLITS
-from largemodels.training.recipes.muon import Muon
 from largemodels.training.recipes.sentence_pairs import (
     PAD_ID,
     UNKNOWN_ID,
@@ -209,8 +209,10 @@ def evaluate(translator: Translator, pairs: Sequence[Pair], name: str) -> str:
     report.append(f"{name}: {nats:.4f} nats per character, perplexity {math.exp(nats):.2f}")
     for search, beams in (("greedy", 1), ("beam 5", 5)):
         written = [translator.translate(english, beams=beams).text for english in known]
-        by_character = bleu(list(map(list, written)), [list(map(list, texts)) for texts in known.values()])
-        by_word = bleu(list(map(jieba.lcut, written)), [list(map(jieba.lcut, texts)) for texts in known.values()])
+        by_character, by_word = (
+            bleu(list(map(cut, written)), [list(map(cut, texts)) for texts in known.values()], smooth=False).score
+            for cut in (list, jieba.lcut)
+        )
         same = sum(text in texts for text, texts in zip(written, known.values(), strict=True))
         line = f"BLEU {by_character:.1f} by character, {by_word:.1f} by word, {same} exactly as a reference"
         report.append(f"{name}, {search}: {line}")

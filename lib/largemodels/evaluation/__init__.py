@@ -1,0 +1,1 @@
+"""How good is it? Numbers for classifiers, language models and translations, and where they mislead."""
