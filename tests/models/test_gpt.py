@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from largemodels.models import _decoding
+from largemodels.models import _decoding, decoding
 from largemodels.models.gpt import Gpt
 
 PROMPTS = ["the byte", "中文", "🐼 é"]
@@ -63,15 +63,15 @@ def test_filters_equal_transformers_processors(row: list[float], temperature: fl
     logits, ids = torch.tensor([row], dtype=torch.float64), torch.tensor([[0, 1, 1]])
     k = min(k, len(row))
     theirs = logits_process.TemperatureLogitsWarper(temperature)(ids, logits)
-    torch.testing.assert_close(_decoding.apply_temperature(logits, temperature), theirs)
+    torch.testing.assert_close(decoding.apply_temperature(logits, temperature), theirs)
     theirs = logits_process.TopKLogitsWarper(k)(ids, logits.clone())
-    torch.testing.assert_close(_decoding.top_k_filter(logits, k), theirs)
+    torch.testing.assert_close(decoding.top_k_filter(logits, k), theirs)
     theirs = logits_process.RepetitionPenaltyLogitsProcessor(temperature)(ids, logits.clone())
-    torch.testing.assert_close(_decoding.penalise_repetition(logits[0], ids[0], temperature), theirs[0])
+    torch.testing.assert_close(decoding.penalise_repetition(logits[0], ids[0], temperature), theirs[0])
     sums = logits.softmax(-1).sort(descending=True).values.cumsum(-1)
     if (sums - p).abs().min() > 1e-9:  # on the edge, rounding decides
         theirs = logits_process.TopPLogitsWarper(p)(ids, logits.clone())
-        torch.testing.assert_close(_decoding.top_p_filter(logits, p), theirs)
+        torch.testing.assert_close(decoding.top_p_filter(logits, p), theirs)
 
 
 @SLOW
@@ -79,7 +79,7 @@ def test_filters_equal_transformers_processors(row: list[float], temperature: fl
 def test_top_p_keeps_the_smallest_sufficient_set(row: list[float], p: float) -> None:
     """By definition: what is kept reaches p; without its least probable token it does not."""
     probs = torch.tensor(row, dtype=torch.float64).softmax(-1)
-    kept = _decoding.top_p_filter(probs.log(), p).isfinite()
+    kept = decoding.top_p_filter(probs.log(), p).isfinite()
     assert probs[kept].sum() >= p - 1e-9
     if kept.sum() > 1 and p < 1:
         assert probs[kept].sum() - probs[kept].min() < p + 1e-9
@@ -98,7 +98,7 @@ def test_the_stream_joins_to_what_generate_returns(gpt: Gpt, prompt: str, seed: 
 @given(st.text(min_size=1, max_size=30), st.integers(0, 29))
 def test_pieces_never_break_a_character(gpt: Gpt, text: str, cut: int) -> None:
     """Any text, cut anywhere between characters: the pieces of the rest join to the rest, whole characters each."""
-    tokenizer = gpt._tokenizer
+    tokenizer = gpt.tokenizer
     prompt, rest = text[:cut], text[cut:]
     new = tokenizer(rest)["input_ids"] if rest else []
     parts = list(_decoding.pieces(tokenizer, tokenizer(prompt)["input_ids"] if prompt else [], new))
@@ -134,7 +134,7 @@ def test_a_closed_stream_computes_nothing_more(gpt: Gpt, monkeypatch: pytest.Mon
 
 
 def test_the_cache_changes_nothing_but_the_time(gpt: Gpt) -> None:
-    ids = gpt._tokenizer("the byte-level 中")["input_ids"]
+    ids = gpt.tokenizer("the byte-level 中")["input_ids"]
     whole, _ = gpt._forward(ids)
     first, cache = gpt._forward(ids[:5])
     second, _ = gpt._forward(ids[5:], cache)
@@ -154,7 +154,7 @@ def test_a_seed_gives_the_same_text_and_leaves_the_global_state_alone(gpt: Gpt) 
 
 def test_draws_follow_the_probabilities(gpt: Gpt) -> None:
     """2,000 first tokens: the frequency of the likeliest lies within five standard errors of its probability."""
-    logits, _ = gpt._forward(gpt._tokenizer("the")["input_ids"])
+    logits, _ = gpt._forward(gpt.tokenizer("the")["input_ids"])
     how = _decoding.Decoding(True, 2.0, 5, 0.9, 1.0, gpt.vocab_size)
     generator, ids = torch.Generator().manual_seed(0), torch.tensor([0])
     drawn = Counter(how.choose(logits[-1], ids, generator) for _ in range(2000))
@@ -261,7 +261,7 @@ def test_exactly_at_the_limit_works(gpt: Gpt) -> None:
 @SLOW
 def test_m01_a_causal_model_does_not_see_what_follows(gpt: Gpt, cut: int) -> None:
     """The prefix's logits do not depend on the rest: there is nothing to mask, and nothing masked to predict."""
-    ids = gpt._tokenizer("the byte-level 中文")["input_ids"]
+    ids = gpt.tokenizer("the byte-level 中文")["input_ids"]
     whole, _ = gpt._forward(ids)
     prefix, _ = gpt._forward(ids[:cut])
     torch.testing.assert_close(whole[:cut], prefix, rtol=0, atol=1e-4)

@@ -1,9 +1,5 @@
-r"""Decoding: from the next token's logits to a token, and from tokens to text.
+"""What `Gpt` needs for decoding: one checked way of choosing, a model's logits, and text out of tokens."""
 
-Four pure functions bend the logits; `Decoding` applies them in the order that Transformers uses.
-"""
-
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,125 +7,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from largemodels.models import _loading
+from largemodels.models import _loading, _steps, decoding
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 BROKEN = "\ufffd"  # what a tokenizer writes for a character of which bytes are missing
-
-
-def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
-    r"""Divide the logits by the temperature: below 1 the favourites win more often, above 1 less often.
-
-    Source: Ackley, Hinton and Sejnowski, "A Learning Algorithm for Boltzmann Machines", 1985,
-    https://doi.org/10.1207/s15516709cog0901_7; as used here: Holtzman et al., 2020,
-    https://arxiv.org/abs/1904.09751, equation (4).
-
-    Args:
-        logits: shape `(..., V)`.
-        temperature: above 0.
-
-    Returns:
-        Logits, shape `(..., V)`.
-
-    Raises:
-        ValueError: if `temperature` is not a finite number above 0.
-
-    Examples:
-        >>> apply_temperature(torch.tensor([2.0, 0.0, -1.0]), 0.5)
-        tensor([ 4.,  0., -2.])
-    """
-    if not 0 < temperature < math.inf:
-        raise ValueError(f"temperature must be above 0 and finite, got {temperature}; for greedy use do_sample=False")
-    return logits / temperature
-
-
-def top_k_filter(logits: Tensor, top_k: int) -> Tensor:
-    """Keep the `top_k` largest logits and forbid the rest.
-
-    Source: Fan, Lewis and Dauphin, "Hierarchical Neural Story Generation", 2018,
-    https://arxiv.org/abs/1805.04833, section 5.
-
-    Args:
-        logits: shape `(..., V)`.
-        top_k: number of tokens, from 1 to `V`. Tokens that tie with the last one stay too.
-
-    Returns:
-        Logits, shape `(..., V)`, -inf where forbidden.
-
-    Raises:
-        ValueError: if `top_k` is not a whole number from 1 to `V`.
-
-    Examples:
-        >>> top_k_filter(torch.tensor([1.0, 4.0, 2.0]), 2)
-        tensor([-inf, 4., 2.])
-    """
-    V = logits.shape[-1]
-    if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= V:
-        raise ValueError(f"top_k must be a whole number from 1 to V = {V}, got {top_k}; use None to switch it off")
-    least = logits.topk(top_k, dim=-1).values[..., -1:]  # (..., 1)
-    return logits.masked_fill(logits < least, float("-inf"))
-
-
-def top_p_filter(logits: Tensor, top_p: float) -> Tensor:
-    r"""Keep the fewest tokens whose probabilities add up to `top_p` or more, and forbid the rest.
-
-    Source: Holtzman et al., "The Curious Case of Neural Text Degeneration", 2020,
-    https://arxiv.org/abs/1904.09751, equations (2) and (3).
-    Differs from the paper: the kept logits are returned; the softmax after this rescales them.
-
-    Args:
-        logits: shape `(..., V)`.
-        top_p: fraction above 0, at most 1. The most probable token always stays.
-
-    Returns:
-        Logits, shape `(..., V)`, -inf where forbidden.
-
-    Raises:
-        ValueError: if `top_p` is not above 0 and at most 1.
-
-    Examples:
-        >>> probs = torch.tensor([0.1, 0.6, 0.3])
-        >>> top_p_filter(probs.log(), 0.8).softmax(-1)
-        tensor([0.0000, 0.6667, 0.3333])
-    """
-    if not 0 < top_p <= 1:
-        raise ValueError(f"top_p must be above 0 and at most 1, got {top_p}; use 1 to switch it off")
-    if top_p == 1:
-        return logits
-    ordered, order = logits.sort(dim=-1, descending=True)
-    probs = ordered.softmax(-1)
-    enough = probs.cumsum(-1) - probs >= top_p  # what stands before it already adds up to top_p
-    enough[..., 0] = False
-    return logits.masked_fill(enough.scatter(-1, order, enough), float("-inf"))
-
-
-def penalise_repetition(logits: Tensor, ids: Tensor, penalty: float) -> Tensor:
-    """Make every token that has already occurred less likely: its logit is divided, or, if negative, multiplied.
-
-    Source: Keskar et al., "CTRL", 2019, https://arxiv.org/abs/1909.05858, section 4.1.
-    Differs from the paper: a negative logit is multiplied; dividing it would make the token *more* likely.
-
-    Args:
-        logits: shape `(V,)`.
-        ids: the tokens so far, shape `(T,)`.
-        penalty: 1 changes nothing; the paper uses about 1.2.
-
-    Returns:
-        Logits, shape `(V,)`.
-
-    Raises:
-        ValueError: if `penalty` is not a finite number above 0.
-
-    Examples:
-        >>> penalise_repetition(torch.tensor([3.0, -3.0, 3.0]), torch.tensor([0, 1]), 1.5)
-        tensor([ 2.0000, -4.5000,  3.0000])
-    """
-    if not 0 < penalty < math.inf:
-        raise ValueError(f"repetition_penalty must be above 0 and finite, got {penalty}; 1 switches it off")
-    seen = logits[ids]  # (T,)
-    return logits.scatter(0, ids, torch.where(seen < 0, seen * penalty, seen / penalty))
 
 
 @dataclass(frozen=True)
@@ -151,13 +34,10 @@ class Decoding:
 
     def bend(self, logits: Tensor, ids: Tensor) -> Tensor:
         """Return the logits `(V,)` to choose from, given those of the model and the tokens so far `(T,)`."""
-        logits = penalise_repetition(logits, ids, self.repetition_penalty)
-        if self.do_sample:
-            logits = apply_temperature(logits, self.temperature)
-            if self.top_k is not None:
-                logits = top_k_filter(logits, self.top_k)
-            logits = top_p_filter(logits, self.top_p)
-        return logits
+        return decoding.bend(
+            logits, ids, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p,
+            repetition_penalty=self.repetition_penalty,
+        )  # fmt: skip
 
     def choose(self, logits: Tensor, ids: Tensor, generator: torch.Generator) -> int:
         """Return the next token."""
@@ -167,18 +47,12 @@ class Decoding:
         return int(torch.multinomial(logits.softmax(-1), 1, generator=generator))
 
 
-def whole(value: int, name: str, low: int, high: int) -> None:
-    """Refuse a setting that is not a whole number from `low` to `high`."""
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}; choose one of those")
-
-
 def read(
     tokenizer: "PreTrainedTokenizerFast", text: str, name: str, least: int, new: int, context_length: int
 ) -> list[int]:
     """Return a text's ids; fewer than `least`, or no room left for `new` more, is an error: nothing is cut."""
     _loading.check_text(text, name)
-    whole(new, "max_new_tokens", 0, 10**6)
+    _steps.whole(new, "max_new_tokens", 0, 10**6)
     ids: list[int] = tokenizer(text)["input_ids"]
     if len(ids) < least:
         raise ValueError(f"{name} must have at least {least} token(s), got {len(ids)}; write something")
@@ -188,6 +62,27 @@ def read(
             f"{len(ids) + new}; shorten the {name} or ask for fewer"
         )
     return ids
+
+
+def next_logits(model: "PreTrainedModel") -> decoding.NextLogits:
+    """Make a logits function of a model, which keeps the keys and values of the rows asked last (KV cache)."""
+    before = torch.zeros(0, 0, dtype=torch.long)
+    cache: Any = None
+
+    @torch.inference_mode()
+    def ask(ids: Tensor) -> Tensor:
+        nonlocal before, cache
+        new = ids
+        if cache is not None and ids.shape[1] == before.shape[1] + 1:
+            same = (ids[:, None, :-1] == before).all(-1)  # (N, rows before)
+            if same.any(1).all():  # every row is an earlier one with a token more
+                cache.reorder_cache(same.int().argmax(1).to(model.device))
+                new = ids[:, -1:]
+        out = model(input_ids=new.to(model.device), past_key_values=cache if new is not ids else None, use_cache=True)
+        before, cache = ids, out.past_key_values
+        return out.logits[:, -1].float().cpu()  # (N, V)
+
+    return ask
 
 
 def new_ids(

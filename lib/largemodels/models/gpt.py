@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from largemodels.models import _decoding, _loading
+from largemodels.models import _decoding, _loading, _steps, decoding
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -27,6 +27,7 @@ class Gpt:
     https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf.
 
     Attributes:
+        tokenizer: cuts text into token ids and joins them again.
         n_layer: number of layers.
         n_head: attention heads in each layer.
         n_embd: width of a token's vector.
@@ -35,7 +36,7 @@ class Gpt:
     """
 
     def __init__(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast") -> None:
-        self._model, self._tokenizer = model, tokenizer
+        self._model, self.tokenizer = model, tokenizer
         config, ends = model.config, model.generation_config.eos_token_id
         self.n_layer: int = config.num_hidden_layers
         self.n_head: int = config.num_attention_heads
@@ -82,7 +83,7 @@ class Gpt:
             ValueError: if it is not valid Unicode.
         """
         _loading.check_text(text, "text")
-        return [self._spell(number) for number in self._tokenizer(text)["input_ids"]]
+        return [self._spell(number) for number in self.tokenizer(text)["input_ids"]]
 
     def unknown(self, text: str) -> list[str]:
         """Find what the model cannot read: the parts of a text for which it has no token.
@@ -97,9 +98,9 @@ class Gpt:
             ValueError: if it is not valid Unicode.
         """
         _loading.check_text(text, "text")
-        read = self._tokenizer(text, return_offsets_mapping=True)
+        read = self.tokenizer(text, return_offsets_mapping=True)
         pairs = zip(read["input_ids"], read["offset_mapping"], strict=True)
-        return [text[start:end] for number, (start, end) in pairs if number == self._tokenizer.unk_token_id]
+        return [text[start:end] for number, (start, end) in pairs if number == self.tokenizer.unk_token_id]
 
     def next_token_probabilities(
         self, prompt: str, k: int = 10, *, temperature: float = 1.0
@@ -117,10 +118,18 @@ class Gpt:
         Raises:
             ValueError: if the prompt is empty or too long, or `k` or `temperature` is out of range.
         """
-        _decoding.whole(k, "k", 1, self.vocab_size)
+        _steps.whole(k, "k", 1, self.vocab_size)
         logits, _ = self._forward(self._ids(prompt, "prompt"))
-        probs, ids = _decoding.apply_temperature(logits[-1], temperature).softmax(-1).topk(k)
+        probs, ids = decoding.apply_temperature(logits[-1], temperature).softmax(-1).topk(k)
         return [(self._spell(i), p) for i, p in zip(ids.tolist(), probs.tolist(), strict=True)]
+
+    def next_logits(self) -> decoding.NextLogits:
+        """Make the function that `largemodels.models.decoding` asks: what may follow?
+
+        Returns:
+            From ids `(N, T)` to the next token's logits `(N, V)`; it keeps keys and values (KV cache).
+        """
+        return _decoding.next_logits(self._model)
 
     def token_nats(self, text: str) -> list[tuple[str, float]]:
         r"""Measure how much each token surprises the model: $-\ln P(u_i \mid u_1, \dots, u_{i-1})$.
@@ -210,22 +219,24 @@ class Gpt:
             TypeError: if `prompt` is no string or `stop` is one string.
             ValueError: if a number is out of range, settings contradict each other, or the context is too short.
         """
-        _decoding.whole(num_beams, "num_beams", 1, self.vocab_size)
-        _decoding.whole(num_return_sequences, "num_return_sequences", 1, 1000)
+        _steps.whole(num_beams, "num_beams", 1, self.vocab_size)
+        _steps.whole(num_return_sequences, "num_return_sequences", 1, 1000)
         if do_sample and num_beams > 1:
             raise ValueError(f"beam search draws nothing, got do_sample=True and num_beams={num_beams}; drop one")
         if num_return_sequences > num_beams and not do_sample:
-            raise ValueError(
-                f"without do_sample at most num_beams = {num_beams} texts come out, got num_return_sequences="
-                f"{num_return_sequences}; draw them, or raise num_beams"
-            )
+            got = f"got num_return_sequences={num_return_sequences}; draw them, or raise num_beams"
+            raise ValueError(f"without do_sample at most num_beams = {num_beams} texts come out, {got}")
         how = _decoding.Decoding(do_sample, temperature, top_k, top_p, repetition_penalty, self.vocab_size)
         ids = self._ids(prompt, "prompt", new=max_new_tokens)
         if num_beams == 1:
             seeds = range(seed, seed + num_return_sequences)
             return ["".join(self._write(ids, max_new_tokens, how, s, stop)) for s in seeds]
-        rows = self._beams(ids, max_new_tokens, num_beams, repetition_penalty, num_return_sequences)
-        return ["".join(_decoding.until_stop(_decoding.pieces(self._tokenizer, ids, row), stop)) for row in rows]
+        found = decoding.beam_search(
+            self.next_logits(), ids, max_new_tokens, num_beams=num_beams, ends=self._ends, early_stopping=True,
+            repetition_penalty=repetition_penalty, num_return_sequences=num_return_sequences,
+        )  # fmt: skip
+        texts = (_decoding.pieces(self.tokenizer, ids, [i for i in row if i not in self._ends]) for row, _ in found)
+        return ["".join(_decoding.until_stop(text, stop)) for text in texts]
 
     def stream(
         self,
@@ -269,11 +280,11 @@ class Gpt:
 
     def _spell(self, number: int) -> str:
         """Return one token as text."""
-        return self._tokenizer.decode([number], clean_up_tokenization_spaces=False)
+        return self.tokenizer.decode([number], clean_up_tokenization_spaces=False)
 
     def _ids(self, text: str, name: str, least: int = 1, new: int = 0) -> list[int]:
         """Return a text's ids, or raise if they are fewer than `least` or leave no room for `new` more."""
-        return _decoding.read(self._tokenizer, text, name, least, new, self.context_length)
+        return _decoding.read(self.tokenizer, text, name, least, new, self.context_length)
 
     @torch.inference_mode()
     def _forward(self, ids: Sequence[int], cache: Any = None) -> tuple[Tensor, Any]:
@@ -285,16 +296,4 @@ class Gpt:
     def _write(self, ids: list[int], n: int, how: _decoding.Decoding, seed: int, stop: Sequence[str]) -> Iterator[str]:
         """Return the text of up to `n` new tokens in pieces."""
         new = _decoding.new_ids(self._forward, ids, n, how, self._ends, seed)
-        return _decoding.until_stop(_decoding.pieces(self._tokenizer, ids, new), stop)
-
-    @torch.inference_mode()
-    def _beams(self, ids: list[int], count: int, beams: int, penalty: float, texts: int) -> list[list[int]]:
-        """Return the `texts` most probable of `beams` continuations, as Transformers finds them."""
-        batch = torch.tensor([ids], device=self._model.device)  # (1, T)
-        ends = sorted(self._ends) or None
-        found = self._model.generate(
-            batch, attention_mask=torch.ones_like(batch), max_new_tokens=count, num_beams=beams, do_sample=False,
-            num_return_sequences=texts, repetition_penalty=penalty, early_stopping=True, eos_token_id=ends,
-            pad_token_id=ends[0] if ends else 0,
-        )  # fmt: skip
-        return [row[len(ids) :].tolist() for row in found]  # what follows an end token is filler
+        return _decoding.until_stop(_decoding.pieces(self.tokenizer, ids, new), stop)
