@@ -1,5 +1,6 @@
 """Activations against PyTorch's own, autograd and finite differences, at the extremes, and two usual mistakes."""
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ from demos.foundations.activations import predict
 from largemodels.foundations.activations import (
     gelu,
     gelu_derivative,
+    gelu_tanh,
     relu,
     relu_derivative,
     sigmoid,
@@ -111,6 +113,15 @@ def test_the_bounds_in_the_docstrings_hold() -> None:
     assert gelu_derivative(x).max() < 1.13
     gap = (gelu(x) - F.gelu(x, approximate="tanh")).abs().max()
     assert 0.0004 < gap < 0.0005
+
+
+def test_gelu_tanh_equals_pytorch_in_value_and_gradient() -> None:
+    x = torch.cat([numbers(2, 3, 5).flatten(), torch.tensor([0.0, -1000, 1000], dtype=torch.float64)])
+    theirs = functools.partial(F.gelu, approximate="tanh")
+    torch.testing.assert_close(gelu_tanh(x), theirs(x), rtol=0, atol=1e-12)
+    torch.testing.assert_close(slope(gelu_tanh, x), slope(theirs, x), rtol=0, atol=1e-12)
+    assert gelu_tanh(torch.linspace(-8, 8, 160_001)).min() > -0.18
+    assert gelu_tanh(x.to(torch.bfloat16)).dtype == torch.bfloat16
 
 
 def test_answers_of_the_exercises() -> None:
