@@ -27,7 +27,7 @@ TITLES = {
 }
 PAGE_LINES = range(100, 251)
 IDEA = {"zh": (300, re.compile(r"[\u3400-\u9fff]")), "en": (150, re.compile(r"[^\W_]+(?:['’-][^\W_]+)*"))}
-SHOWN_SOURCE_LINES = 25
+SHOWN_SOURCE_LINES = {"object": 25, "module": 60}
 SKIPS_ALLOWED = 0.02
 SOURCE = re.compile(r"# source: ([\w.]+)$")
 SKIP = re.compile(r"<!-- skip:(.*?)-->")
@@ -92,7 +92,7 @@ def wrong_outputs(page: Page) -> list[str]:
 
 def wrong_sources(page: Page) -> list[str]:
     """Check fences that include code from the library: the name exists, and what is shown is short."""
-    render = runpy.run_path(str(ROOT / "docs" / "_hooks" / "sources.py"))["render"]
+    hook = runpy.run_path(str(ROOT / "docs" / "_hooks" / "sources.py"))
     found = []
     for fence in page.fences:
         if not fence.body.startswith("# source:"):
@@ -101,9 +101,10 @@ def wrong_sources(page: Page) -> list[str]:
         if not match:
             found.append(f"line {fence.line}: a source fence holds one line, # source: dotted.name")
             continue
-        length = len(render(match[1]).splitlines())
-        if length > SHOWN_SOURCE_LINES:
-            found.append(f"line {fence.line}: {match[1]} shows {length} lines, at most {SHOWN_SOURCE_LINES}")
+        length = len(hook["render"](match[1]).splitlines())
+        most = SHOWN_SOURCE_LINES["object" if hook["locate"](match[1])[1] else "module"]
+        if length > most:
+            found.append(f"line {fence.line}: {match[1]} shows {length} lines, at most {most}")
     return found
 
 
@@ -168,6 +169,12 @@ def test_a_lesson_has_the_common_form(concept: Concept, language: str, path: Pat
     report(wrong_shape(page, language, concept) + untested_mistakes(page, concept) + pasted_code(page, library))
 
 
+@pytest.mark.parametrize("name", [name for name in PAGES if read(ROOT / "docs" / name).front.get("kind") == "essay"])
+def test_an_essay_corrects_only_tested_mistakes(name: str) -> None:
+    path = Path(name)
+    report(untested_mistakes(read(ROOT / "docs" / name), Concept(ROOT, path.parent.name, path.stem)))
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples_run(name: str) -> None:
     out = io.StringIO()
@@ -221,8 +228,18 @@ def test_a_page_that_is_right_is_accepted() -> None:
 def test_a_wrong_source_fence_is_reported() -> None:
     long = "```python\n# source: largemodels.transformer.attention\nprint(1)\n```\n"
     assert "holds one line" in "".join(wrong_sources(Page(long)))
+    whole = "```python\n# source: largemodels.models.gpt\n```\n"
+    assert "lines, at most 60" in "".join(wrong_sources(Page(whole)))
     with pytest.raises(LookupError):
         wrong_sources(Page("```python\n# source: largemodels.nothing.at_all\n```\n"))
+
+
+def test_a_module_is_shown_whole_without_docstrings(tmp_path: Path) -> None:
+    render = runpy.run_path(str(ROOT / "docs" / "_hooks" / "sources.py"))["render"]
+    render.__globals__["ROOT"] = tmp_path
+    (tmp_path / "adding.py").write_text('"""Adding.\n\nMore.\n"""\n\nX = 1\n\n\ndef add():\n    """Add."""\n    pass\n')
+    assert render("adding") == "X = 1\n\n\ndef add():\n    pass"
+    assert render("adding.add") == "def add():\n    pass"
 
 
 def test_pasted_code_is_reported() -> None:

@@ -50,6 +50,12 @@ def too_long(path: Path) -> list[str]:
     return found
 
 
+def essays(root: Path, chapter: str) -> set[str]:
+    """Names of a chapter's pages without an algorithm; one that shows code may have a test of its own."""
+    paths = (root / "docs" / "zh" / chapter).glob("*.md")
+    return {path.stem for path in paths if page.read(path).front.get("kind") == "essay"} - {"index"}
+
+
 def unowned(root: Path) -> list[str]:
     """Name every page, demo, test and catalogue that belongs to no concept."""
     found = []
@@ -74,8 +80,8 @@ def unowned(root: Path) -> list[str]:
     for chapter, names in owners.items():
         modules = {p.stem.strip("_") for p in (root / "lib" / "largemodels" / chapter).rglob("*")}
         for path in sorted((root / "tests" / chapter).glob("test_*.py")):
-            if not belongs(path.stem.removeprefix("test_"), names | modules):
-                found.append(f"{path.relative_to(root)}: tests no module of its chapter")
+            if not belongs(path.stem.removeprefix("test_"), names | modules | essays(root, chapter)):
+                found.append(f"{path.relative_to(root)}: tests no module and no essay of its chapter")
     return found
 
 
@@ -133,6 +139,14 @@ def write(path: Path, text: str = "") -> None:
 
 def test_a_whole_tree_has_no_problem(house: Path) -> None:
     assert missing_places(house) + repeated_names(house) + unowned(house) + absent_demos(house) == []
+
+
+def test_an_essay_may_have_a_test(house: Path) -> None:
+    write(house / "tests/sums/test_history.py")
+    assert [problem.split(":")[0] for problem in unowned(house)] == ["tests/sums/test_history.py"]
+    for language in LANGUAGES:
+        write(house / f"docs/{language}/sums/history.md", "---\nkind: essay\n---\n")
+    assert unowned(house) == []
 
 
 @pytest.mark.parametrize("place", ["Chinese page", "English page", "demo", "test", "Chinese API"])

@@ -1,4 +1,7 @@
-"""Replace a python fence that only says `# source: dotted.name` by that object's source, without its docstring."""
+"""Replace a python fence that only says `# source: dotted.name` by that object's source, without its docstrings.
+
+The name is that of a function, class, method or constant; or of a module, which is then shown whole.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,13 @@ log = logging.getLogger("mkdocs.hooks.sources")
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^(?P<indent>[ ]*)```[ ]*python[ ]*\n[ ]*# source: (?P<name>[\w.]+)[ ]*\n[ ]*```[ ]*$", re.M)
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+Documented = Definition | ast.Module
 
 
 def locate(dotted: str) -> tuple[Path, list[str]]:
-    """File of the module that the dotted name begins with, and the names inside it."""
+    """File of the module that the dotted name begins with, and the names inside it; none for the whole module."""
     parts = dotted.split(".")
-    for cut in range(len(parts) - 1, 0, -1):
+    for cut in range(len(parts), 0, -1):
         for root in (ROOT / "lib", ROOT):
             path = root.joinpath(*parts[:cut]).with_suffix(".py")
             if path.is_file():
@@ -41,24 +45,31 @@ def find(body: list[ast.stmt], names: list[str], dotted: str) -> ast.stmt:
     raise LookupError(f"{dotted}: nothing called {names[0]} there")
 
 
+def docstrings(tree: ast.AST, lines: list[str]) -> set[int]:
+    """Numbers of the lines that docstrings take, with the blank lines below them."""
+    found: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, Documented) and ast.get_docstring(node, clean=False) is not None and len(node.body) > 1:
+            end = node.body[0].end_lineno or node.body[0].lineno
+            while not lines[end].strip():
+                end += 1
+            found.update(range(node.body[0].lineno, end + 1))
+    return found
+
+
 def render(dotted: str) -> str:
-    """Source of a function, class, method or constant of the repository, dedented, without any docstring."""
+    """Source of an object or of a module of the repository, dedented, without any docstring."""
     path, names = locate(dotted)
     text = path.read_text("utf-8")
-    node = find(ast.parse(text).body, names, dotted)
-    lines = text.splitlines()
-    drop: set[int] = set()
-    for inner in ast.walk(node):
-        if isinstance(inner, Definition) and ast.get_docstring(inner, clean=False) is not None and len(inner.body) > 1:
-            end = inner.body[0].end_lineno or inner.body[0].lineno
-            blanks = 0
-            while not lines[end + blanks].strip():
-                blanks += 1
-            drop.update(range(inner.body[0].lineno, end + blanks + 1))
-    decorators = node.decorator_list if isinstance(node, Definition) else []
-    first = min([node.lineno, *(decorator.lineno for decorator in decorators)])
-    kept = [lines[number - 1] for number in range(first, (node.end_lineno or first) + 1) if number not in drop]
-    return textwrap.dedent("\n".join(kept)).rstrip()
+    lines, tree = text.splitlines(), ast.parse(text)
+    if names:
+        node = find(tree.body, names, dotted)
+        decorators = node.decorator_list if isinstance(node, Definition) else []
+        first = min([node.lineno, *(decorator.lineno for decorator in decorators)])
+        shown, drop = range(first, (node.end_lineno or first) + 1), docstrings(node, lines)
+    else:
+        shown, drop = range(1, len(lines) + 1), docstrings(tree, lines)
+    return textwrap.dedent("\n".join(lines[number - 1] for number in shown if number not in drop)).strip("\n").rstrip()
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
