@@ -6,12 +6,14 @@ import functools
 import html
 import importlib
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import _memory
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.pages import Page
 
@@ -52,31 +54,41 @@ def unavailable(error: Exception) -> bool:
     return type(error).__name__ in ("InputError", "ModelError")
 
 
-@functools.cache
-def first_result(name: str, language: str) -> str:
-    """HTML of the demo's first example; of a streaming demo, its last item."""
+def sample(name: str, language: str) -> dict[str, str]:
+    """Title, hint and HTML of the demo's first example; of a streaming demo, its last item."""
     demo = module(name)
+    result = demo.predict(*demo.EXAMPLES[language][0], lang=language)
+    if isinstance(result, Iterator):
+        *_, result = result
+    return {"title": demo.TITLE[language], "hint": demo.HINT[language], "result": str(result)}
+
+
+@functools.cache
+def first_result(name: str, language: str) -> dict[str, str]:
+    """The sample, remembered while library and demos stay as they are; a note where its model is missing."""
+    made_from = [name, language, _memory.digest("lib/**/*", "demos/**/*")]
     try:
-        result = demo.predict(*demo.EXAMPLES[language][0], lang=language)
-        if isinstance(result, Iterator):
-            *_, result = result
+        if any(variable.startswith("LARGEMODELS_") for variable in os.environ):  # a model that may change unseen
+            return sample(name, language)
+        known: dict[str, str] = _memory.recall("demo", made_from, lambda: sample(name, language))
+        return known
     except Exception as error:
         if not unavailable(error):
             raise
-        text = str(getattr(error, language, None) or error).replace(f"{ROOT}/", "")
-        return f'<p class="demo-missing" role="note">{WORDS[language]["missing"]}{html.escape(text)}</p>'
-    return str(result)
+        demo, text = module(name), str(getattr(error, language, None) or error).replace(f"{ROOT}/", "")
+        note = f'<p class="demo-missing" role="note">{WORDS[language]["missing"]}{html.escape(text)}</p>'
+        return {"title": demo.TITLE[language], "hint": demo.HINT[language], "result": note}
 
 
 def card(name: str, title: str, language: str) -> str:
     """The whole card: title, first result, what to try, button, a live region for the loading state."""
-    demo, words = module(name), WORDS[language]
-    heading, hint = html.escape(title or demo.TITLE[language]), html.escape(demo.HINT[language])
+    demo, words = first_result(name, language), WORDS[language]
+    heading, hint = html.escape(title or demo["title"]), html.escape(demo["hint"])
     return (
         f'<div class="demo" data-demo="{name}" role="group" aria-label="{heading}">'
         f'<div class="demo-head">{DOTS}<span class="demo-title">{heading}</span>'
         f'<span class="demo-tag">{words["first"]}</span></div>'
-        f'<div class="demo-result">{first_result(name, language)}</div>'
+        f'<div class="demo-result">{demo["result"]}</div>'
         f'<div class="demo-foot"><p class="demo-hint">{hint}</p>'
         f'<button type="button" class="demo-run"><span aria-hidden="true">▶</span> {words["run"]}</button></div>'
         f'<p class="demo-status" role="status" aria-live="polite"></p></div>'

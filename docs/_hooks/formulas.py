@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import _memory
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import Files
 from mkdocs.structure.pages import Page
@@ -42,7 +43,9 @@ def formula(tex: str, display: bool) -> str:
     """One formula as HTML. Wide ones can be scrolled with the keyboard."""
     tag = "div" if display else "span"
     focus = ' tabindex="0"' if display else ""
-    return f'<{tag} class="math"{focus}>{engine()(tex, display)}</{tag}>'
+    made_from = [tex, display, _memory.digest("docs/_theme/katex/katex.min.js")]
+    drawn = _memory.recall("formula", made_from, lambda: engine()(tex, display))
+    return f'<{tag} class="math"{focus}>{drawn}</{tag}>'
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

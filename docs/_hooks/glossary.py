@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import _memory
 import jieba
 import yaml
 from mkdocs.config.defaults import MkDocsConfig
@@ -100,7 +101,13 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_page_content(text: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Mark the page's terms."""
-    marker = Marker(str(config.theme["language"]))
-    marker.feed(text)
-    marker.close()
-    return "".join(marker.out)
+    language = str(config.theme["language"])
+
+    def make() -> str:
+        marker = Marker(language)
+        marker.feed(text)
+        marker.close()
+        return "".join(marker.out)
+
+    found: str = _memory.recall("terms", [text, language, _memory.digest("docs/glossary.yml")], make)
+    return found
