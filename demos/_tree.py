@@ -4,8 +4,9 @@ import html
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-ROW, HEIGHT, GAP, MARGIN = 27, 20, 44, 6
-NARROW, WIDE = 7.6, 12.5  # widths of a Latin letter and of a Han character
+ROW, HEIGHT, GAP, MARGIN = 27, 20, 54, 6  # GAP holds the note behind a leaf
+NARROW, BROAD, WIDE = 7.6, 11.6, 12.5  # widths of a Latin letter, of a broad one, and of a Han character
+BROADS, BOLD, PAD, APART = "%+mwMW—→↵␣✕■", 1.08, 7, 14  # APART: at least so far is a share from its token
 SOFT = "fill:color-mix(in srgb, var(--lm-{0}) 16%, var(--lm-paper));stroke:var(--lm-{0})"
 HALO = "paint-order:stroke;stroke:var(--lm-paper);stroke-width:3px;stroke-linejoin:round"
 BOXES = {
@@ -45,7 +46,13 @@ class Branch:
 
 def wide(text: str) -> float:
     """Return about how many pixels a text takes."""
-    return sum(WIDE if ord(c) > 0x2E80 else NARROW for c in text)
+    return sum(WIDE if ord(c) > 0x2E80 else BROAD if c in BROADS else NARROW for c in text)
+
+
+def _room(branch: Branch) -> float:
+    """Return how wide the branch's box must be; what is best is written bold."""
+    letters = (wide(branch.token) + wide(branch.share)) * (BOLD if branch.state == "best" else 1)
+    return letters + 2 * PAD + (APART if branch.share else 0)
 
 
 def _levels(root: Branch) -> Iterator[list[Branch]]:
@@ -97,8 +104,8 @@ def _box(branch: Branch, width: float, colour: int) -> str:
     parts = [f"<title>{html.escape(branch.said)}</title>"] if branch.said else []
     parts.append(
         f'<rect x="{x:g}" y="{branch.y - HEIGHT / 2:g}" width="{width:g}" height="{HEIGHT}" rx="6" style="{style}"/>'
-        f'<text x="{x + 7:g}" y="{y:g}"{quiet}>{html.escape(branch.token)}</text>'
-        f'<text x="{x + width - 7:g}" y="{y:g}" text-anchor="end"{quiet}>{html.escape(branch.share)}</text>'
+        f'<text x="{x + PAD:g}" y="{y:g}"{quiet}>{html.escape(branch.token)}</text>'
+        f'<text x="{x + width - PAD:g}" y="{y:g}" text-anchor="end"{quiet}>{html.escape(branch.share)}</text>'
     )
     tail = ""
     if branch.note and not branch.children:
@@ -115,7 +122,7 @@ def draw(root: Branch, colour: int, title: str) -> str:
         title: what a screen reader says for the picture.
     """
     levels = list(_levels(root))
-    widths = [max(wide(branch.token) + wide(branch.share) for branch in level) + 22 for level in levels]
+    widths = [max(map(_room, level)) for level in levels]
     xs = [MARGIN + sum(widths[:depth]) + GAP * depth for depth in range(len(levels))]
     free = [0] * len(levels)
     _place(root, 0, 0, free)

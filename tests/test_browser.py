@@ -41,7 +41,33 @@ LIGHTEN = """() => {
   document.body.normalize();
 }"""
 AXE = Axe().axe_script
-RULES = {"light": {}, "dark": {"runOnly": ["color-contrast", "link-in-text-block"]}}  # the others see no colours
+COLOURS = ["color-contrast", "link-in-text-block"]  # the slowest rules, and the only ones that see colours
+STRUCTURE = {"rules": {rule: {"enabled": False} for rule in COLOURS}}
+# Whatever has the same colours, backgrounds, size and weight, on itself and on all around it, has the same contrast:
+# one element of each appearance is enough. Everything else is read on the whole page.
+APPEARANCES = """() => {
+  const seen = new Map(), look = (element) => {
+    if (!element) return "";
+    if (!seen.has(element)) {
+      const s = getComputedStyle(element), own = [
+        s.color, s.backgroundColor, s.backgroundImage, s.opacity, s.fontSize, s.fontWeight, s.filter, s.mixBlendMode,
+        s.textShadow, s.textDecorationLine, s.position, s.visibility, s.display === "none" && "none",
+      ].join("|");
+      const around = look(element.parentElement);
+      seen.set(element, around.endsWith(own) ? around : `${around}\\n${own}`);
+    }
+    return seen.get(element);
+  };
+  const one = new Map();
+  for (const element of document.body.querySelectorAll("*")) {
+    const written = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    const field = element.matches("input, textarea, select");
+    const key = `${element.localName === "a"} ${look(element)}`;
+    if ((written || field) && element.checkVisibility() && !one.has(key)) one.set(key, element);
+  }
+  return [...one.values()];
+}"""
+FIND = "([where, options]) => axe.run(where ?? document, options).then(results => results.violations)"
 CUT_OFF = ("console: AbortError", "console: Unexpected error Connection errored out")
 WIDTH = "document.documentElement.scrollWidth"
 trouble: list[str] = []
@@ -111,10 +137,12 @@ def no_trouble() -> Iterator[None]:
 def barriers(where: Page | Frame, scheme: str) -> list[str]:
     """Return what keeps people out: axe's serious and critical findings, once colours have stopped changing."""
     where.wait_for_function("() => !document.getAnimations().some(a => a instanceof CSSTransition)", timeout=SLOW)
-    options = {"resultTypes": ["violations"], **RULES[scheme]}
     if not where.evaluate("() => 'axe' in window"):
         where.evaluate(AXE)
-    found = where.evaluate("options => axe.run(options).then(results => results.violations)", options)
+    violations = {"resultTypes": ["violations"]}
+    found = where.evaluate(FIND, [where.evaluate_handle(APPEARANCES), {**violations, "runOnly": COLOURS}])
+    if scheme == "light":  # structure has no colours
+        found += where.evaluate(FIND, [None, {**violations, **STRUCTURE}])
     return [
         f"{scheme}: {rule['id']} ({rule['impact']}): {node['html'][:160]} {node['failureSummary'][:200]}"
         for rule in found
