@@ -2,8 +2,8 @@
 
 Train and evaluate:
 
-    python -m largemodels.training.recipes.poem_gpt --data DATA --seconds 2400 --out FOLDER
-    python -m largemodels.training.recipes.poem_gpt --data DATA --evaluate FOLDER
+    largemodels train poem-gpt --data DATA --seconds 2400 --out FOLDER
+    largemodels train poem-gpt --data DATA --evaluate FOLDER
 """
 
 import argparse
@@ -25,6 +25,7 @@ from largemodels.training.recipes.character_gpt import (
 )
 from largemodels.training.recipes.checkpoint_folder import fill_card, write_checkpoint
 from largemodels.training.recipes.corpora import POEM_FORMS, SPLITS, poem_form, poem_lines, read_poems
+from largemodels.training.recipes.ngram import NGram, row_windows
 from largemodels.training.recipes.timed_training import train
 
 if TYPE_CHECKING:
@@ -116,6 +117,39 @@ def measure_loss(model: "GPT2LMHeadModel", tokenizer: "PreTrainedTokenizerFast",
     return dict(zip(names, (nats / counts).exp().tolist(), strict=True)) | {"unknown fraction": unknown / total}
 
 
+def count_loss(tokenizer: "PreTrainedTokenizerFast", train: list[str], texts: list[str], order: int = 4) -> float:
+    """Perplexity of an interpolated Kneser–Ney model that has counted all training poems.
+
+    Args:
+        tokenizer: The poem tokenizer.
+        train: Poems to count.
+        texts: Poems to measure on.
+        order: Characters of an n-gram.
+
+    Returns:
+        Perplexity over all characters with punctuation, as `measure_loss` counts them.
+    """
+    seen, asked = (
+        torch.cat([row_windows(ids, order, tokenizer.unk_token_id) for ids in encode_poems(part, tokenizer).values()])
+        for part in (train, texts)
+    )
+    asked = asked[asked[:, -1] != tokenizer.eos_token_id]
+    return NGram(seen, len(tokenizer)).probs(asked).log().mean().neg().exp().item()
+
+
+def repeated_pairs(poems: list[str]) -> float:
+    """How many neighbouring characters of a line have already stood together in the same poem.
+
+    Args:
+        poems: Poems with punctuation.
+
+    Returns:
+        Fraction 0-1 of all pairs of neighbours.
+    """
+    pairs = [[line[i : i + 2] for line in poem_lines(poem) for i in range(len(line) - 1)] for poem in poems]
+    return 1 - sum(len(set(found)) for found in pairs) / sum(map(len, pairs))
+
+
 @torch.no_grad()
 def sample_poems(
     model: "GPT2LMHeadModel", tokenizer: "PreTrainedTokenizerFast", form: str, n: int, seed: int, prefix: str = ""
@@ -159,19 +193,19 @@ def evaluate(model: "GPT2LMHeadModel", tokenizer: "PreTrainedTokenizerFast", spl
         report.append(f"{split}: {len(texts)} poems, {sum(map(len, texts))} characters")
         report += [f"{split}: perplexity, {name}: {measured[name]:.2f}" for name in list(measured)[:3]]
         report.append(f"{split}: characters outside the vocabulary: {measured['unknown fraction']:.2%}")
+    counted = count_loss(tokenizer, splits["train"], splits["test"])
+    report.append(f"test: perplexity, all characters, interpolated Kneser-Ney 4-gram: {counted:.2f}")
     poems = {form: sample_poems(model, tokenizer, form, 50, seed=7) for form in TAGS}
     right = sum(poem_form(poem) == form for form, texts in poems.items() for poem in texts)
     trained = {line for poem in splits["train"] for line in poem_lines(poem)}
-    lines = [line for texts in poems.values() for poem in texts for line in poem_lines(poem)]
+    written = [poem for texts in poems.values() for poem in texts]
+    lines = [line for poem in written for line in poem_lines(poem)]
     report.append(f"samples of the right form: {right} of 200")
+    report.append(f"neighbours written twice in one poem: samples {repeated_pairs(written):.2%}")
+    report.append(f"neighbours written twice in one poem: test poems {repeated_pairs(splits['test']):.2%}")
     report.append(f"sampled lines found in the training split: {sum(x in trained for x in lines)} of {len(lines)}")
-    report.append(f"sampled poems found in the training split: {len(_flat(poems) & set(splits['train']))} of 200")
+    report.append(f"sampled poems found in the training split: {len(set(written) & set(splits['train']))} of 200")
     return "\n".join(report)
-
-
-def _flat(poems: dict[str, list[str]]) -> set[str]:
-    """All poems of all forms."""
-    return {poem for texts in poems.values() for poem in texts}
 
 
 def show_samples(model: "GPT2LMHeadModel", tokenizer: "PreTrainedTokenizerFast", seed: int = 1) -> str:
