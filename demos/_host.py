@@ -33,8 +33,18 @@ WAIT_SECONDS = 90  # a request that comes before the demos are ready waits this 
 CLOSE_SECONDS = 5  # open pages hold a stream that never ends by itself; SIGTERM cuts it after this long
 EXIT_SECONDS = 10  # whatever still runs after SIGTERM is dropped then
 
-FOLDERS = {"gpt-zh": "poem-gpt-zh", "gpt-en": "shakespeare-gpt-en", "bert": "sentiment-bert-zh-en"}
-SETTINGS = {"gpt-zh": "LARGEMODELS_GPT", "gpt-en": "LARGEMODELS_GPT", "bert": "LARGEMODELS_BERT"}
+FOLDERS = {
+    "gpt-zh": "poem-gpt-zh",
+    "gpt-en": "shakespeare-gpt-en",
+    "bert": "sentiment-bert-zh-en",
+    "bilingual-bert": "bilingual-bert",
+}
+SETTINGS = {
+    "gpt-zh": "LARGEMODELS_GPT",
+    "gpt-en": "LARGEMODELS_GPT",
+    "bert": "LARGEMODELS_BERT",
+    "bilingual-bert": "LARGEMODELS_PRETRAINED_BERT",
+}
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 if ON_ZERO_GPU:
@@ -106,25 +116,35 @@ def model_source(kind: str, environ: Mapping[str, str] = os.environ) -> str:
     """Return the folder or hub id of a model: our own checkpoint, or the visitor's host's choice.
 
     Args:
-        kind: "gpt-zh", "gpt-en" or "bert".
-        environ: where LARGEMODELS_GPT and LARGEMODELS_BERT are looked up.
+        kind: a key of FOLDERS.
+        environ: where the settings, such as LARGEMODELS_GPT, are looked up.
 
     Raises:
-        ValueError: the setting is neither a folder nor a hub id, or the hub is switched off.
+        ModelError: the setting is the name of a pretrained model that has not been fetched.
+        ValueError: the setting is no such name, no folder and no hub id, or the hub is switched off.
     """
     name = SETTINGS[kind]
     wanted = environ.get(name)
     if not wanted:
         return str(Path(largemodels.__file__).parent / "checkpoints" / FOLDERS[kind])
-    if Path(wanted).is_dir():
-        return wanted
-    if not HUB_ID.fullmatch(wanted):
+    from largemodels._checkpoints import locate
+
+    found = str(locate(wanted, environ))
+    if Path(found).is_dir():
+        return found
+    if not HUB_ID.fullmatch(found):
         raise ValueError(
-            f"{name} must be a folder or a hub id such as owner/model, got {wanted!r}; correct or unset it"
+            f"{name} must be a name, a folder or a hub id such as owner/model, got {wanted!r}; correct or unset it"
         )
     if environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         raise ValueError(f"{name} names the hub's {wanted!r}, but HF_HUB_OFFLINE is set; unset it or give a folder")
-    return wanted
+    return found
+
+
+def model_name(kind: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Return what visitors may read about which model answers: its name or hub id, but no path of this machine."""
+    wanted = environ.get(SETTINGS[kind]) or FOLDERS[kind]
+    return Path(wanted).name if Path(wanted).is_dir() else wanted
 
 
 def _layers_and_heads(kind: str) -> tuple[int, int]:

@@ -7,7 +7,7 @@ import threading
 import typing
 from collections.abc import Callable
 
-from demos import _host, _ui
+from demos import _credit, _host, _ui
 
 if typing.TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -21,11 +21,28 @@ _LOCK = threading.Lock()
 _OPEN: "dict[str, Bert | Gpt]" = {}
 
 
-def bert() -> "Bert":
-    """Return the shipped BERT or the one that LARGEMODELS_BERT names; InputError if it cannot be used."""
+def bert(*, classifies: bool = False) -> "Bert":
+    """Return the shipped BERT or the one that LARGEMODELS_BERT names; InputError if it cannot be used.
+
+    Args:
+        classifies: whether it must have a classification head.
+    """
     from largemodels.models.bert import Bert
 
-    return typing.cast(Bert, _open("bert", Bert))
+    model, kind = typing.cast(Bert, _open("bert", Bert)), "bert"
+    if classifies and not model.labels:
+        raise _unusable(_host.model_name(kind), "config.json", ValueError("it has no classification head"))
+    return model
+
+
+def pretrained_bert(head: str) -> "Bert":
+    """Return the BERT that has the head of pretraining "masked" or "next"; InputError if it cannot be used."""
+    from largemodels.models.bert import Bert
+
+    model, kind = typing.cast(Bert, _open("bilingual-bert", Bert)), "bilingual-bert"
+    if head not in model.heads:
+        raise _unusable(_host.FOLDERS[kind], "config.json", ValueError(f"heads must hold {head!r}, got {model.heads}"))
+    return model
 
 
 def gpt(kind: str) -> "Gpt":
@@ -41,6 +58,7 @@ def _open(kind: str, read: "type[Bert] | type[Gpt]") -> "Bert | Gpt":
 
     from largemodels._checkpoints import ModelError
 
+    _credit.note(_host.model_name(kind))
     with _LOCK:
         if kind not in _OPEN:
             try:

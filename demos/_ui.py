@@ -4,6 +4,7 @@ A visitor's input is checked here, on the server, before the library sees it. Gr
 switched off for our events (`preprocess=False`): they speak English only and let NaN through.
 """
 
+import contextlib
 import functools
 import html
 import inspect
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from demos import _host
+from demos import _credit, _host
 
 if typing.TYPE_CHECKING:
     import gradio as gr
@@ -162,15 +163,19 @@ def _message(error: Exception, name: str, lang: str) -> str:
 
 
 def guarded(predict: Callable[..., Any], lang: str) -> Callable[..., Any]:
-    """Return `predict` for one language, with every exception turned into an error box."""
+    """Return `predict` for one language, signed, and with every exception turned into an error box."""
     name = predict.__module__
 
     if inspect.isgeneratorfunction(predict):
 
         @functools.wraps(predict)
         def stream(*values: object) -> Iterator[str]:
+            seen: set[str] = set()
             try:
-                yield from predict(*values, lang=lang)
+                steps = predict(*values, lang=lang)
+                with contextlib.closing(steps), contextlib.suppress(StopIteration):
+                    while True:
+                        yield _credit.signed(lambda: next(steps), seen, lang)
             except Exception as error:  # a visitor never sees a traceback
                 yield _message(error, name, lang)
 
@@ -180,7 +185,7 @@ def guarded(predict: Callable[..., Any], lang: str) -> Callable[..., Any]:
     @functools.wraps(predict)
     def once(*values: object) -> str:
         try:
-            return predict(*values, lang=lang)
+            return _credit.signed(lambda: predict(*values, lang=lang), set(), lang)
         except Exception as error:  # a visitor never sees a traceback
             return _message(error, name, lang)
 

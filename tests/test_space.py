@@ -184,7 +184,7 @@ def test_zerogpu_hears_which_functions_need_a_gpu(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("kind", ["gpt-zh", "gpt-en", "bert"])
+@pytest.mark.parametrize("kind", sorted(_host.FOLDERS))
 def test_a_model_is_ours_unless_a_setting_says_otherwise(kind: str, tmp_path: Path) -> None:
     name = _host.SETTINGS[kind]
     assert Path(_host.model_source(kind, {})) == ROOT / "lib" / "largemodels" / "checkpoints" / _host.FOLDERS[kind]

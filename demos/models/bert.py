@@ -43,7 +43,7 @@ MAX_CHARS, MAX_TOKENS = 300, 64  # hiding each of n tokens costs n passes over n
 
 
 def load() -> "Bert":
-    return _models.bert()
+    return _models.bert(classifies=True)
 
 
 def predict(sentence: object, lang: str = "en") -> str:

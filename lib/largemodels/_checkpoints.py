@@ -1,11 +1,12 @@
-"""Checkpoint folders: verified by their manifest, read as safetensors only, refused when damaged.
+"""Checkpoint folders: found by name, verified by their manifest, read as safetensors only, refused when damaged.
 
 A flipped bit, a missing file or a NaN gives wrong answers without an error; here it gives an error that names the file.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,12 @@ from torch import Tensor
 MANIFEST = "manifest.json"
 SHIPPED = Path(__file__).parent / "checkpoints"
 CHUNK = 1 << 20
+HUB_IDS = {  # pretrained models that `largemodels models add` takes out of packages: where the hub has them
+    "minilm": "sentence-transformers/all-MiniLM-L6-v2",
+    "e5": "intfloat/multilingual-e5-small",
+    "smollm2": "HuggingFaceTB/SmolLM2-135M-Instruct",
+}
+NO = ("0", "false", "no", "off")
 
 
 class ModelError(OSError):
@@ -38,15 +45,59 @@ def shipped(source: str | Path) -> str | Path:
     Returns:
         The folder, or `source` unchanged.
     """
-    named = isinstance(source, str) and source.replace("-", "").isalnum() and (SHIPPED / source).is_dir()
-    return SHIPPED / source if named else source
+    return SHIPPED / source if _is_name(source) and (SHIPPED / source).is_dir() else source
+
+
+def models_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder in which the user's own models lie, one folder each; it need not exist.
+
+    Args:
+        environ: `LARGEMODELS_CACHE` names the cache; else it is `largemodels` in `XDG_CACHE_HOME` or in `~/.cache`.
+
+    Returns:
+        The folder `models` in the cache.
+    """
+    own, base = environ.get("LARGEMODELS_CACHE"), Path(environ.get("XDG_CACHE_HOME", ""))
+    if own:
+        return Path(own).expanduser() / "models"
+    # The specification of the variable says that a relative path is to be ignored.
+    return (base if base.is_absolute() else Path.home() / ".cache") / "largemodels" / "models"
+
+
+def locate(source: str | Path, environ: Mapping[str, str] = os.environ) -> str | Path:
+    """Say where a model is: an explicit path or id, the user's cache, the hub if it is allowed, our own folder.
+
+    Args:
+        source: name such as "minilm" or "poem-gpt-zh", a folder (`./minilm` if it is called like a model), or a hub id.
+        environ: where the cache is looked up, and HF_HUB_OFFLINE: 0 allows to fetch a name of HUB_IDS from the hub.
+
+    Returns:
+        The folder or the hub id; a path or an id comes back unchanged.
+
+    Raises:
+        ModelError: if the name is one of HUB_IDS, and the model is not on this machine.
+    """
+    if not _is_name(source):
+        return source
+    if (folder := models_folder(environ) / source).is_dir():
+        return folder
+    if source not in HUB_IDS:
+        return shipped(source)
+    if environ.get("HF_HUB_OFFLINE", "").lower() in NO:
+        return HUB_IDS[str(source)]
+    raise ModelError(source, "", f"is not on this machine yet; run: largemodels models add {source}")
+
+
+def _is_name(source: str | Path) -> bool:
+    """Say whether it may be the name of a model, and is surely no path."""
+    return isinstance(source, str) and source.replace("-", "").isalnum()
 
 
 def read_checkpoint(source: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return the configuration and the weights of a model of our own, checked.
 
     Args:
-        source: name of a model that ships with the package, or a folder.
+        source: name of a model that ships with the package or lies in the user's cache, or a folder.
 
     Returns:
         The content of `config.json`, and name to tensor, floating-point ones as float32.
@@ -56,7 +107,7 @@ def read_checkpoint(source: str | Path) -> tuple[dict[str, Any], dict[str, Tenso
     """
     from safetensors.torch import load_file
 
-    folder = Path(shipped(source))
+    folder = Path(locate(source))
     verify(folder)
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))

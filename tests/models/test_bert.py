@@ -120,6 +120,110 @@ def test_without_a_head_it_encodes_but_does_not_classify(bert_folder: Path, tmp_
         encoder.classify(["a"])
 
 
+@pytest.fixture(scope="module")
+def pretrained_folder(bert_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random BERT with both heads of pretraining, and a tokenizer that writes pairs."""
+    from tokenizers import processors
+    from transformers import AutoTokenizer, BertConfig, BertForPreTraining
+
+    folder = tmp_path_factory.mktemp("pretrained")
+    tokenizer = AutoTokenizer.from_pretrained(bert_folder)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> $B:1 </s>:1", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(3)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=20, num_hidden_layers=2, num_attention_heads=5, intermediate_size=28,
+        max_position_embeddings=24, initializer_range=0.7, pad_token_id=1,
+    )  # fmt: skip
+    BertForPreTraining(config).save_pretrained(folder)
+    return folder
+
+
+def straight_pretrained(folder: Path):  # noqa: ANN201
+    """Tokenizer and model as Transformers loads them."""
+    from transformers import AutoTokenizer, BertForPreTraining
+
+    return AutoTokenizer.from_pretrained(folder), BertForPreTraining.from_pretrained(folder).eval()
+
+
+def test_masks_are_filled_as_transformers_fills_them(pretrained_folder: Path) -> None:
+    text, bert = "ab<mask>吃 <mask>", Bert.from_pretrained(pretrained_folder)
+    tokenizer, model = straight_pretrained(pretrained_folder)
+    inputs = tokenizer(text, return_tensors="pt")
+    with torch.no_grad():
+        probs = model(**inputs).prediction_logits[0].softmax(-1)  # (T, V)
+    found = bert.fill_mask(text, 7)
+    for place, guesses in zip((3, 6), found, strict=True):
+        values, ids = probs[place].topk(7)
+        assert [token for token, _ in guesses] == tokenizer.convert_ids_to_tokens(ids.tolist())
+        assert [p for _, p in guesses] == pytest.approx(values.tolist(), abs=1e-6)
+    assert len(bert.fill_mask(text)[0]) == 5
+    assert sum(p for _, p in bert.fill_mask("<mask>", len(tokenizer))[0]) == pytest.approx(1, abs=1e-6)
+
+
+def test_the_next_sentence_is_judged_as_transformers_judges_it(pretrained_folder: Path) -> None:
+    bert = Bert.from_pretrained(pretrained_folder)
+    tokenizer, model = straight_pretrained(pretrained_folder)
+    inputs = tokenizer("ab好", "吃 c", return_tensors="pt", return_token_type_ids=True)
+    assert inputs["token_type_ids"].tolist() == [[0] * 5 + [1] * 4]
+    with torch.no_grad():
+        theirs = model(**inputs).seq_relationship_logits.softmax(-1)[0, 0]  # class 0: it follows
+    assert bert.next_sentence("ab好", "吃 c") == pytest.approx(float(theirs), abs=1e-6)
+    assert bert.next_sentence("吃 c", "ab好") != pytest.approx(float(theirs), abs=1e-3)
+
+
+def test_the_heads_leave_the_encoder_as_it_is(pretrained_folder: Path) -> None:
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer, model = AutoTokenizer.from_pretrained(pretrained_folder), AutoModel.from_pretrained(pretrained_folder)
+    with torch.no_grad():
+        theirs = model.eval()(**tokenizer("ab好", return_tensors="pt")).last_hidden_state
+    torch.testing.assert_close(Bert.from_pretrained(pretrained_folder).hidden_states(["ab好"])[0], theirs)
+
+
+def test_a_masked_language_head_alone_fills_masks_but_judges_no_pairs(pretrained_folder: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer, BertForMaskedLM
+
+    BertForMaskedLM.from_pretrained(pretrained_folder).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(pretrained_folder).save_pretrained(tmp_path)
+    masked = Bert.from_pretrained(tmp_path)
+    both = Bert.from_pretrained(pretrained_folder)
+    assert (masked.heads, both.heads) == (("masked",), ("masked", "next"))
+    assert masked.fill_mask("a<mask>b") == [
+        [(token, pytest.approx(p, abs=1e-6)) for token, p in both.fill_mask("a<mask>b")[0]]
+    ]
+    with pytest.raises(ValueError, match="no next-sentence head, so it cannot judge two sentences; load one"):
+        masked.next_sentence("a", "b")
+
+
+def test_errors_of_the_pretraining_heads(bert: Bert, pretrained_folder: Path) -> None:
+    with pytest.raises(ValueError, match="no masked-language head, so it cannot fill a mask; load one trained"):
+        bert.fill_mask("a<mask>")
+    with pytest.raises(ValueError, match="no next-sentence head"):
+        bert.next_sentence("a", "b")
+    pretrained = Bert.from_pretrained(pretrained_folder)
+    with pytest.raises(ValueError, match="no classification head"):
+        pretrained.classify(["a"])
+    with pytest.raises(ValueError, match="at least one <mask>, got none"):
+        pretrained.fill_mask("abc")
+    for k in (0, 21, True, 2.0):
+        with pytest.raises(ValueError, match="k must be a whole number from 1 to 20"):
+            pretrained.fill_mask("<mask>", k)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"at most 24 tokens, got 25 in texts\[0\]"):
+        pretrained.fill_mask("<mask>" + "a" * 22)
+    with pytest.raises(TypeError, match="second must be a string, got NoneType"):
+        pretrained.next_sentence("a", None)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="first must be valid Unicode"):
+        pretrained.next_sentence("\ud800", "a")
+    with pytest.raises(ValueError, match="second must hold at least one token, got ''; write a sentence"):
+        pretrained.next_sentence("a", "")
+    assert 0 < pretrained.next_sentence("a" * 11, "b" * 10) < 1
+    with pytest.raises(ValueError, match="both texts together may have at most 24 tokens, got 25 with the special"):
+        pretrained.next_sentence("a" * 11, "b" * 11)
+
+
 def test_m03_an_encoder_gives_one_vector_per_token(bert: Bert) -> None:
     hidden, mask = bert.hidden_states(["ab", "好吃 cab"])
     assert hidden.shape == (2, 8, 20)

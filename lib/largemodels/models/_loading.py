@@ -10,10 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from largemodels._checkpoints import ModelError, check_finite, first_line, shipped, verify
+from largemodels._checkpoints import ModelError, check_finite, first_line, locate, verify
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+HEADS = {  # end of an architecture's name: the class that loads it with its head
+    "ForSequenceClassification": "AutoModelForSequenceClassification",
+    "ForTokenClassification": "AutoModelForTokenClassification",
+    "BertForPreTraining": "AutoModelForPreTraining",
+    "ForMaskedLM": "AutoModelForMaskedLM",
+}
 
 
 def load(
@@ -22,9 +29,10 @@ def load(
     """Return model and tokenizer, checked, in evaluation mode.
 
     Args:
-        source: local folder, name of a model that ships with the package, or hub id such as "owner/model".
+        source: local folder, name of a model that ships with the package or that `largemodels models add` has
+            fetched, or hub id such as "owner/model".
         task: name of a Transformers auto class: "AutoModel", "AutoModelForCausalLM", …; "" takes
-            sequence classification where the configuration names it and else the bare encoder.
+            the head that the configuration names, if it is one of HEADS, and else the bare encoder.
         device: where the weights go.
         dtype: floating-point type to compute in.
 
@@ -34,7 +42,7 @@ def load(
     Raises:
         ModelError: if anything is missing, damaged or not safetensors.
     """
-    source = shipped(source)
+    source = locate(source)
     local = Path(source).is_dir()
     if local:
         verify(Path(source))
@@ -45,12 +53,12 @@ def load(
     safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": local}
     exact: dict[str, Any] = {"use_safetensors": True, "dtype": dtype, "output_loading_info": True}
     try:
-        with _quiet():
+        with quiet():
             config = transformers.AutoConfig.from_pretrained(source, **safe)
             if not task:
                 names: Sequence[str] = config.architectures or ()
-                head = any(name.endswith("ForSequenceClassification") for name in names)
-                task = "AutoModelForSequenceClassification" if head else "AutoModel"
+                heads = (auto for head, auto in HEADS.items() if any(name.endswith(head) for name in names))
+                task = next(heads, "AutoModel")
             if task == "AutoModel" and config.model_type in ("bert", "roberta", "xlm-roberta"):
                 exact["add_pooling_layer"] = False  # masked-LM checkpoints have none, and we do not read it
             if task != "AutoModelForCausalLM":
@@ -97,7 +105,7 @@ def _check_report(source: str | Path, report: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep progress bars and load reports off the terminal: what they say, we raise."""
     from transformers.utils import logging
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from largemodels.models import _loading
+from largemodels.models import _bert_heads, _loading
+from largemodels.models._tagging import Entity
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -22,7 +23,7 @@ POOLINGS = ("mean", "cls")
 
 
 class Bert:
-    """An encoder with its tokenizer: embeddings, labels with probabilities, attention maps.
+    """An encoder with its tokenizer: embeddings, labels, hidden tokens, attention maps.
 
     Load one with `Bert.from_pretrained`.
 
@@ -37,6 +38,7 @@ class Bert:
         n_embd: width of a token's vector.
         context_length: longest text, in tokens, special tokens included.
         labels: names of the classes in the order of the logits; empty without a classification head.
+        heads: for tokens and pairs: "masked" fills masks, "next" judges two texts, "tags" finds entities.
     """
 
     def __init__(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast") -> None:
@@ -48,6 +50,7 @@ class Bert:
         self.context_length: int = min(config.max_position_embeddings, tokenizer.model_max_length)
         classifies = type(model).__name__.endswith("ForSequenceClassification")
         self.labels: tuple[str, ...] = tuple(v for _, v in sorted(config.id2label.items())) if classifies else ()
+        self.heads: tuple[str, ...] = _bert_heads.heads(model)
 
     @classmethod
     def from_pretrained(
@@ -154,6 +157,66 @@ class Bert:
         """
         probs = self._probs(*self._batch(texts))
         return [dict(zip(self.labels, row, strict=True)) for row in probs.tolist()]
+
+    def fill_mask(self, text: str, k: int = 5) -> list[list[tuple[str, float]]]:
+        """Guess what stands behind each `[MASK]` of a text, from what stands on both sides of it.
+
+        Each mask is guessed for itself while the others stay hidden, so the best guesses need not fit together.
+
+        Source: Devlin et al., 2018, https://arxiv.org/abs/1810.04805, section 3.1, "Task #1: Masked LM".
+
+        Args:
+            text: holds the tokenizer's mask token, `[MASK]` in BERT, at least once.
+            k: guesses for each mask, from 1 to `V`.
+
+        Returns:
+            One list for each mask, in order: `k` pairs of token and probability, the likeliest first.
+
+        Raises:
+            TypeError: if `text` is no string.
+            ValueError: if the model has no masked-language head, the text has no mask or is too long, or `k` is out
+                of range.
+        """
+        _bert_heads.check(self.heads, "masked")
+        return _bert_heads.fill_mask(self._model, self._tokenizer, self._batch([text]), k)
+
+    def next_sentence(self, first: str, second: str) -> float:
+        r"""Say how likely it is that the second text followed the first in a document.
+
+        Source: Devlin et al., 2018, https://arxiv.org/abs/1810.04805, section 3.1, "Task #2: Next Sentence
+        Prediction (NSP)".
+
+        Args:
+            first: one or more sentences.
+            second: what may have come next.
+
+        Returns:
+            $P(\text{second follows} \mid \text{both})$, a fraction from 0 to 1.
+
+        Raises:
+            TypeError: if a text is no string.
+            ValueError: if the model has no next-sentence head, a text is empty, or both are too long together.
+        """
+        _bert_heads.check(self.heads, "next")
+        return _bert_heads.next_sentence(self._model, self._tokenizer, first, second, self.context_length)
+
+    def tag(self, text: str) -> list[Entity]:
+        """Find the names in a text: where each begins and ends, and what kind it is.
+
+        Source: Devlin et al., 2018, https://arxiv.org/abs/1810.04805, section 5.3.
+
+        Args:
+            text: any text of at most `context_length` tokens.
+
+        Returns:
+            Named tuples `(start, end, kind, prob)`: `text[start:end]` is the name; they never overlap.
+
+        Raises:
+            TypeError: if `text` is no string.
+            ValueError: if the model has no tagging head, or the text is too long or not valid Unicode.
+        """
+        _bert_heads.check(self.heads, "tags")
+        return _bert_heads.tag(self._model, self._tokenizer, self._batch([text]), text)
 
     def attention_maps(self, text: str) -> tuple[list[str], Tensor]:
         """Return the weights of every attention head: where each token's vector is mixed from.

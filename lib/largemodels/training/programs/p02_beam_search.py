@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import torch
 
-from largemodels._checkpoints import shipped
+from largemodels._checkpoints import locate
 
 BEGINNINGS = {
     "poem-gpt-zh": "<七律>秋风",
@@ -28,8 +28,8 @@ def main(beginnings: Mapping[str, str] = BEGINNINGS, *, num_beams: int = 5, max_
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     for source, prompt in beginnings.items():
-        tokenizer = AutoTokenizer.from_pretrained(shipped(source))
-        model = AutoModelForCausalLM.from_pretrained(shipped(source), dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(locate(source))
+        model = AutoModelForCausalLM.from_pretrained(locate(source), dtype=torch.float32)
         inputs = tokenizer(prompt, return_tensors="pt")  # input_ids and attention_mask, both (1, T)
         ids = model.generate(
             **inputs,

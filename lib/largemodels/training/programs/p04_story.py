@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import torch
 
-from largemodels._checkpoints import shipped
+from largemodels._checkpoints import locate
 
 BEGINNINGS = {
     "shakespeare-gpt-en": "Once upon a time",
@@ -28,8 +28,8 @@ def main(beginnings: Mapping[str, str] = BEGINNINGS, *, max_new_tokens: int = 20
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     for source, opening in beginnings.items():
-        tokenizer = AutoTokenizer.from_pretrained(shipped(source))
-        model = AutoModelForCausalLM.from_pretrained(shipped(source), dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(locate(source))
+        model = AutoModelForCausalLM.from_pretrained(locate(source), dtype=torch.float32)
         inputs = tokenizer(opening, return_tensors="pt")
         # GPT-2 has a vector for so many positions and no more.
         room = model.config.max_position_embeddings - inputs["input_ids"].shape[1]

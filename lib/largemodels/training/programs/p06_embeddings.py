@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from largemodels._checkpoints import shipped
+from largemodels._checkpoints import locate
 
 SENTENCES = ("我喜欢猫。", "I like cats.", "股市今天大跌。", "Stocks fell sharply today.")
 
@@ -23,8 +23,8 @@ def main(source: str = "sentiment-bert-zh-en", sentences: Sequence[str] = SENTEN
     """
     from transformers import AutoModel, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(shipped(source))
-    model = AutoModel.from_pretrained(shipped(source), dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(locate(source))
+    model = AutoModel.from_pretrained(locate(source), dtype=torch.float32).eval()
     inputs = tokenizer(list(sentences), padding=True, truncation=True, return_tensors="pt")
     hidden = model(**inputs).last_hidden_state  # (B, T, C)
     mask = inputs["attention_mask"][:, :, None]  # (B, T, 1): 0 where a short sentence was filled up

@@ -10,7 +10,7 @@ import sys
 
 import torch
 
-from largemodels._checkpoints import shipped
+from largemodels._checkpoints import locate
 
 GOOD = """面条筋道，汤也鲜。|房间干净，前台很热情。|送货快，包装严实。
 一口气看完，停不下来。|电池很耐用，屏幕也亮。|老师讲得清楚，受益很多。
@@ -36,8 +36,8 @@ def main(source: str = "sentiment-bert-zh-en", *, epochs: int = 3, batch_size: i
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
 
     torch.manual_seed(seed)
-    tokenizer = AutoTokenizer.from_pretrained(shipped(source))
-    model = AutoModelForSequenceClassification.from_pretrained(shipped(source), num_labels=2, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(locate(source))
+    model = AutoModelForSequenceClassification.from_pretrained(locate(source), num_labels=2, dtype=torch.float32)
     model.classifier.reset_parameters()  # a new head, also where the model brings one
     good, bad = (re.split(r"[|\n]", text) for text in (GOOD, BAD))
     texts, labels = good + bad, torch.tensor([1] * len(good) + [0] * len(bad))

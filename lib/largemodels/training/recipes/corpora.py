@@ -11,6 +11,23 @@ POEM_FORMS = {(4, 5): "五绝", (4, 7): "七绝", (8, 5): "五律", (8, 7): "七
 _LINE = re.compile("([\u3400-\u9fff\U00020000-\U0003ffff]+)[，。！？；：、]")
 
 
+def require(data: Path, *names: str) -> None:
+    """Refuse a data folder that lacks a file or holds an empty one, before any time is spent.
+
+    Args:
+        data: Data root.
+        *names: Files below it.
+
+    Raises:
+        FileNotFoundError: naming every file that is missing or empty.
+    """
+    missing = [name for name in names if not (data / name).is_file() or not (data / name).stat().st_size]
+    if missing:
+        raise FileNotFoundError(
+            f"{data} must hold {', '.join(missing)}, missing or empty now; the model card names the sources"
+        )
+
+
 def poem_lines(text: str) -> list[str]:
     """Lines of a poem without their punctuation; empty if anything else is in the text.
 
@@ -72,8 +89,8 @@ def read_poems(data: Path) -> dict[str, list[str]]:
         Split name to poems. A held-out poem with half or more of its lines in the training split is another
         edition of a training poem and is dropped.
     """
-    path = data / "chinese-poetry" / "shi-regular-simplified.jsonl.gz"
-    with gzip.open(path, "rt", encoding="utf-8") as file:
+    require(data, "chinese-poetry/shi-regular-simplified.jsonl.gz")
+    with gzip.open(data / "chinese-poetry" / "shi-regular-simplified.jsonl.gz", "rt", encoding="utf-8") as file:
         texts = dict.fromkeys(json.loads(row)["text"] for row in file)
     splits: dict[str, list[str]] = {split: [] for split in SPLITS}
     for text in texts:
@@ -99,6 +116,7 @@ def read_shakespeare(data: Path) -> dict[str, str]:
     Returns:
         Split name to one contiguous text.
     """
+    require(data, "tinyshakespeare/input.txt.gz")
     with gzip.open(data / "tinyshakespeare" / "input.txt.gz", "rt", encoding="utf-8") as file:
         text = file.read()
     first, second = (text.index("\n\n", len(text) * percent // 100) + 2 for percent in (90, 95))

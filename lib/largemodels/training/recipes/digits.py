@@ -2,8 +2,8 @@
 
 Train, evaluate and write the model card:
 
-    python -m largemodels.training.recipes.digits --model mlp --data DATA --out FOLDER
-    python -m largemodels.training.recipes.digits --model mlp --data DATA --evaluate FOLDER
+    largemodels train digits --model mlp --data DATA --out FOLDER
+    largemodels train digits --model mlp --data DATA --evaluate FOLDER
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 Run it:
 
-    python -m largemodels.training.recipes.digits_by_size --data DATA --out FILE.json
+    largemodels train digits-by-size --data DATA --out FILE.json
 """
 
 import argparse

