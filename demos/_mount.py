@@ -4,11 +4,15 @@ import importlib
 import inspect
 import logging
 import typing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from unittest.mock import patch
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from demos import _host, _look
@@ -75,8 +79,9 @@ class Demos:
     def _mount(
         self, app: "FastAPI", gr: typing.Any, module: ModuleType, concept: str, lang: str, theme: object, css: str
     ) -> None:
-        blocks = module.build(lang)
-        blocks.queue(max_size=_host.MAX_QUEUE, default_concurrency_limit=_host.CONCURRENCY, api_open=False)
+        with _without_apps(gr):
+            blocks = module.build(lang)
+            blocks.queue(max_size=_host.MAX_QUEUE, default_concurrency_limit=_host.CONCURRENCY, api_open=False)
         blocks.space_id = None  # else a Space's page asks other hosts for a header and fonts
         blocks.state_session_capacity = 300
         path = f"/demos/{lang}/{concept}"
@@ -85,6 +90,7 @@ class Demos:
             run_history=False, footer_links=[], allowed_paths=[], ssr_mode=False, mcp_server=False, pwa=False,
             app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
         )  # fmt: skip
+        blocks.app = typing.cast(Mount, app.routes[-1]).app  # its queue and its open pages ask this one
         self.functions[path] = {
             number: Function(
                 str(function.api_name),
@@ -117,6 +123,13 @@ class Demos:
         """End the streams that open pages hold, so that the server can end."""
         for closer in self.closers:
             closer()
+
+
+@contextmanager
+def _without_apps(gr: typing.Any) -> Iterator[None]:
+    """Gradio makes an app of 80 routes at each of three steps before the mounting, which makes the one that serves."""
+    with patch.object(gr.routes.App, "create_app", lambda blocks, **_: None):
+        yield
 
 
 def _load(module: ModuleType) -> None:
