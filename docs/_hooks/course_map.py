@@ -9,7 +9,9 @@ import html
 import logging
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -33,6 +35,7 @@ WORDS = {
         "formula; demos and exercises come on top.",
     },
 }  # fmt: skip
+Opening = tuple[int, float]  # the row and where in it
 WIDE, TALL, GAP_X, GAP_Y = 340, 40, 10, 24  # of the picture and of one stop in it, in its own units
 
 
@@ -134,23 +137,49 @@ def lettering(text: str, x: float, y: float, room: float) -> str:
     return f'<text font-size="{size:.1f}">{spans}</text>'
 
 
+def openings(boxes: list[tuple[float, float]]) -> list[float]:
+    """Where a line may pass through a row: between two boxes, or beside them where there is room."""
+    spans = sorted((x, x + wide) for x, wide in boxes)
+    found = [(right + left) / 2 for (_, right), (left, _) in pairwise(spans)]
+    found += [spans[0][0] - GAP_X] * (spans[0][0] > 2 * GAP_X)
+    return found + [spans[-1][1] + GAP_X] * (WIDE - spans[-1][1] > 2 * GAP_X)
+
+
+def route(start: float, row: int, end: float, last: int, open_at: list[list[float]], used: Counter[Opening]) -> str:
+    """A line from below one row's box to above another's, past all boxes between them; `used` keeps lines apart."""
+    x, y = start, row * (TALL + GAP_Y) + 1 + TALL
+    parts = [f"M{x:.0f} {y}"]
+    for passed in range(row + 1, last + 1):
+        to = end
+        if passed < last:
+            straight = x + (end - x) / (last - passed + 1)
+            to = min(open_at[passed], key=lambda at: (round(abs(at - x) + abs(at - end)), abs(at - straight)))
+            here = passed, to
+            to += (0, 3, -3)[used[here] % 3]
+            used[here] += 1
+        below, bend = y + GAP_Y, y + GAP_Y / 2
+        parts.append(f"C{x:.0f} {bend:.0f} {to:.0f} {bend:.0f} {to:.0f} {below}")
+        if passed < last:
+            parts.append(f"V{below + TALL}")
+        x, y = to, below + TALL
+    return f'<path d="{" ".join(parts)}"/>'
+
+
 def drawing(title: str, stops: list[Stop], language: str) -> str:
     """The map as SVG: each stop a link, each need a line from above."""
     words, places, parts, known = WORDS[language], {}, [], {stop.name: stop for stop in stops}
-    layout = rows(stops)
+    layout, used = rows(stops), Counter[Opening]()
     for row, level in enumerate(layout):
         wide = (WIDE - GAP_X * (len(level) - 1)) / len(level) if len(level) > 1 else WIDE * 0.62
         left = (WIDE - wide * len(level) - GAP_X * (len(level) - 1)) / 2
         for column, stop in enumerate(level):
             places[stop.name] = (left + column * (wide + GAP_X), row * (TALL + GAP_Y) + 1, wide)
+    open_at = [openings([(places[stop.name][0], places[stop.name][2]) for stop in level]) for level in layout]
+    at = {stop.name: row for row, level in enumerate(layout) for stop in level}
+    middle = {name: x + wide / 2 for name, (x, _, wide) in places.items()}
     for stop in stops:
-        x, y, wide = places[stop.name]
         for need in (need for need in stop.needs if need in places):
-            from_x, from_y, from_wide = places[need]
-            start, end = from_x + from_wide / 2, x + wide / 2
-            top = from_y + TALL
-            bend = (top + y) / 2
-            parts.append(f'<path d="M{start:.0f} {top} C{start:.0f} {bend} {end:.0f} {bend} {end:.0f} {y}"/>')
+            parts.append(route(middle[need], at[need], middle[stop.name], at[stop.name], open_at, used))
     for number, stop in enumerate(stops, 1):
         x, y, wide = places[stop.name]
         parts.append(
