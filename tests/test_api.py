@@ -1,6 +1,7 @@
 """House rule 4: every public object of a concept is documented in full, in both languages, on exactly one page each."""
 
 import ast
+import functools
 import inspect
 import re
 import runpy
@@ -23,9 +24,18 @@ SECTION = re.compile(r"^(Args|Returns|Yields|Raises|Examples|Attributes):", re.M
 HAN = re.compile(r"[\u3400-\u9fff]")
 
 
+@functools.cache
+def package(name: str, library: Path) -> griffe.Module:
+    """Read the source of a whole package, without importing it, once."""
+    loaded = griffe.load(name, search_paths=[library], docstring_parser="google")
+    assert isinstance(loaded, griffe.Module)
+    return loaded
+
+
 def load(module: str, library: Path = ROOT / "lib") -> griffe.Module:
     """Read a module's source, without importing it."""
-    loaded = griffe.load(module, search_paths=[library], docstring_parser="google")
+    name, _, inside = module.partition(".")
+    loaded = package(name, library)[inside] if inside else package(name, library)
     assert isinstance(loaded, griffe.Module)
     return loaded
 

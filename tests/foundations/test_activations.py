@@ -218,7 +218,7 @@ def chain_slope(f: Function, x: float, layers: int) -> float:
 def test_m24_a_chain_of_sigmoids_loses_its_gradient(x: float, layers: int) -> None:
     """Each layer multiplies by at most 1/4, whatever its input; ReLU multiplies by 1 where it is on."""
     assert sigmoid_derivative(torch.tensor(x)).item() <= 0.25
-    assert abs(chain_slope(sigmoid, x, layers)) <= 0.25**layers
+    assert abs(chain_slope(sigmoid, x, layers)) <= 0.25**layers * (1 + 1e-12)  # rounding
     if x > 0:
         assert chain_slope(relu, x, layers) == 1
 
