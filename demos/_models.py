@@ -29,9 +29,9 @@ def bert(*, classifies: bool = False) -> "Bert":
     """
     from largemodels.models.bert import Bert
 
-    model, kind = typing.cast(Bert, _open("bert", Bert)), "bert"
+    model = typing.cast(Bert, _open("bert", Bert))
     if classifies and not model.labels:
-        raise _unusable(_host.model_name(kind), "config.json", ValueError("it has no classification head"))
+        raise _headless("bert", "分类头", "a classification head")
     return model
 
 
@@ -68,7 +68,8 @@ def _open(kind: str, read: "type[Bert] | type[Gpt]") -> "Bert | Gpt":
                     torch.set_num_threads(1)
                 _OPEN[kind] = read.from_pretrained(_host.model_source(kind), device=device, dtype=dtype)
             except (ModelError, ValueError) as error:
-                file = getattr(error, "file", "") or _host.SETTINGS[kind]
+                setting = _host.SETTINGS[kind]
+                file = getattr(error, "file", "") or (setting if os.environ.get(setting) else "config.json")
                 raise _unusable(_host.FOLDERS[kind], file, error) from error
         return _OPEN[kind]
 
@@ -97,6 +98,18 @@ def _read_tokenizer(name: str) -> "Tokenizer":
     folder = _checkpoints.SHIPPED / name
     _checkpoints.verify(folder)
     return Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+
+def _headless(kind: str, zh: str, en: str) -> _ui.InputError:
+    """Log that the model set for a demo lacks the head that the demo needs, and say so in both languages."""
+    name, setting, ours = _host.model_name(kind), _host.SETTINGS[kind], _host.FOLDERS[kind]
+    log.error("model %s cannot be used: %s must name one with %s", name, setting, en)
+    return _ui.InputError(
+        zh=f"这个演示的模型必须有{zh}，收到的 {name} 没有；请网站的维护者把 {setting} 设成有{zh}的模型，例如 {ours}，"
+        "或者取消这项设置。",
+        en=f"The model of this demo must have {en}, got {name}, which has none; the site's keeper should set {setting} "
+        f"to a model that has one, such as {ours}, or unset it.",
+    )
 
 
 def _unusable(name: str, file: str, error: Exception) -> _ui.InputError:

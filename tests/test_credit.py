@@ -48,5 +48,5 @@ def test_a_setting_is_named_without_its_path(tmp_path_factory: pytest.TempPathFa
 def test_a_model_without_classes_is_refused_where_it_should_classify(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_models.bert(), "labels", ())
     _models.bert()
-    with pytest.raises(_ui.InputError, match="cannot be used now"):
+    with pytest.raises(_ui.InputError, match="must have a classification head, got sentiment-bert-zh-en"):
         _models.bert(classifies=True)

@@ -8,7 +8,7 @@ import html
 import typing
 from collections import Counter
 
-from demos import _figures, _ui
+from demos import _figures, _reading, _ui
 
 if typing.TYPE_CHECKING:
     import gradio as gr
@@ -84,7 +84,7 @@ def matched(tokens: list[str], reference: list[str], n: int) -> list[bool]:
 def coloured(name: str, tokens: list[str], hit: list[bool]) -> str:
     """Return one translation as a row of tokens."""
     spans = "".join(
-        f'<span class="lm-token lm-warm" style="--s:{80 * on}%">{html.escape(token)}</span>'
+        f'<span class="lm-token lm-warm" style="--s:{80 * on}%">{html.escape(_reading.visible(token))}</span>'
         for token, on in zip(tokens, hit, strict=True)
     )
     row = '<div class="lm-tokens" style="align-items: center; margin-bottom: .6rem">'

@@ -8,7 +8,7 @@ character stay what they are. Below stand two models that know nothing and diffe
 import math
 import typing
 
-from demos import _figures, _models, _ui
+from demos import _figures, _models, _reading, _ui
 
 if typing.TYPE_CHECKING:
     import gradio as gr
@@ -64,18 +64,9 @@ def load(kind: str) -> "Gpt":
 
 def surprises(gpt: "Gpt", model: str, text: str) -> list[tuple[str, float]]:
     """Return what the model reads of the text, piece by piece, with the surprise of each in nats."""
-    given = GIVEN[model]
-    if strange := gpt.unknown(text):
-        raise _ui.InputError(
-            zh=f"文字里只能有这个模型认识的字，它不认识“{_ui.shown(''.join(strange))}”；请换掉，或换一个模型。",
-            en=f"The text must use characters this model knows, got “{_ui.shown(''.join(strange))}”; change them or "
-            "choose the other model.",
-        )
-    if (count := len(gpt.tokens(given + text))) > gpt.context_length:
-        raise _ui.InputError(
-            zh=f"文字最多占 {gpt.context_length - 1} 个词元，收到了 {count - 1} 个；请删短一些。",
-            en=f"The text may take at most {gpt.context_length - 1} tokens, got {count - 1}; make it shorter.",
-        )
+    given, name = GIVEN[model], _ui.label(LABELS, "text")
+    _reading.known(gpt.unknown(text), name)
+    _reading.fits(len(gpt.tokens(given + text)) - 1, gpt.context_length - 1, name)
     return gpt.token_nats(given + text)
 
 

@@ -6,7 +6,7 @@ how far the winning label's probability falls when that token is hidden. Try "no
 
 import typing
 
-from demos import _figures, _models, _ui
+from demos import _figures, _models, _reading, _ui
 
 if typing.TYPE_CHECKING:
     import gradio as gr
@@ -48,15 +48,8 @@ def load() -> "Bert":
 
 def predict(sentence: object, lang: str = "en") -> str:
     """Return the labels' probabilities as bars and the tokens coloured by their part in the verdict."""
-    words = LABELS[lang]
-    sentence = _ui.text(sentence, _ui.label(LABELS, "sentence"), MAX_CHARS)
-    bert = load()
-    count, limit = len(bert.tokens(sentence)), min(MAX_TOKENS, bert.context_length)
-    if count > limit:
-        raise _ui.InputError(
-            zh=f"「{LABELS['zh']['sentence']}」最多 {limit} 个词元，收到了 {count} 个；请删短一些。",
-            en=f"“{LABELS['en']['sentence']}” may have at most {limit} tokens, got {count}; make it shorter.",
-        )
+    words, bert = LABELS[lang], load()
+    sentence, _ = _reading.read(bert, sentence, _ui.label(LABELS, "sentence"), MAX_CHARS, MAX_TOKENS)
     probs = bert.classify([sentence])[0]
     label = max(probs, key=lambda name: probs[name])
     shown = words.get(label, label)

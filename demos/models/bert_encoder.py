@@ -86,10 +86,11 @@ def read(first: object, second: object, longest: int) -> "Encoding":
                 en=f"“{LABELS['en'][key]}” must hold characters that the model can read, got none; write a sentence.",
             )
     found = tokenizer.encode(texts["first"], texts.get("second"))
-    if len(found.ids) > longest:
+    if (extra := len(found.ids) - longest) > 0:
         raise _ui.InputError(
-            zh=f"连同特殊词元，两句最多 {longest} 个词元，收到了 {len(found.ids)} 个；请删短一些。",
-            en=f"Both texts may have at most {longest} tokens, special ones included, got {len(found.ids)}; cut one.",
+            zh=f"连同特殊词元，两句最多 {longest} 个词元，收到了 {len(found.ids)} 个，多了 {extra} 个；请删短一些。",
+            en=f"Both texts may have at most {longest} tokens, special ones included, got {len(found.ids)}, {extra} "
+            "too many; cut one.",
         )
     return found
 

@@ -7,7 +7,7 @@ what stands to the right of a mask: the guess changes too, because BERT reads bo
 import re
 import typing
 
-from demos import _figures, _models, _ui
+from demos import _figures, _models, _reading, _ui
 
 if typing.TYPE_CHECKING:
     import gradio as gr
@@ -47,7 +47,8 @@ def load() -> "Bert":
 
 def checked(value: object, bert: "Bert") -> str:
     """Return the sentence if it has masks, not too many, and is short enough."""
-    text = SPELT.sub(MASK, _ui.text(value, _ui.label(LABELS, "sentence"), MAX_CHARS))
+    name = _ui.label(LABELS, "sentence")
+    text = SPELT.sub(MASK, _ui.text(value, name, MAX_CHARS))
     tokens = bert.tokens(text)
     masks = tokens.count(MASK)
     if not 1 <= masks <= MAX_MASKS:
@@ -55,11 +56,7 @@ def checked(value: object, bert: "Bert") -> str:
             zh=f"句子里必须有 1 到 {MAX_MASKS} 个 [MASK]，收到了 {masks} 个；请把想遮住的字换成 [MASK]。",
             en=f"The sentence must have 1 to {MAX_MASKS} [MASK], got {masks}; write [MASK] for what is to be guessed.",
         )
-    if len(tokens) > bert.context_length:
-        raise _ui.InputError(
-            zh=f"句子最多 {bert.context_length} 个词元，收到了 {len(tokens)} 个；请删短一些。",
-            en=f"The sentence may have at most {bert.context_length} tokens, got {len(tokens)}; make it shorter.",
-        )
+    _reading.fits(len(tokens), bert.context_length, name)
     return text
 
 

@@ -6,7 +6,7 @@ model was asked about an order, and a question rarely follows its answer.
 
 import typing
 
-from demos import _figures, _models, _ui
+from demos import _figures, _models, _reading, _ui
 
 if typing.TYPE_CHECKING:
     import gradio as gr
@@ -56,11 +56,7 @@ def checked(values: dict[str, object], bert: "Bert") -> list[str]:
                 zh=f"「{LABELS['zh'][key]}」里必须有模型读得到的字，收到的一个也没有；请写一句话。",
                 en=f"“{LABELS['en'][key]}” must hold characters that the model can read, got none; write a sentence.",
             )
-    if sum(counts) > bert.context_length - 3:
-        raise _ui.InputError(
-            zh=f"两句合起来最多 {bert.context_length - 3} 个词元，收到了 {sum(counts)} 个；请删短一些。",
-            en=f"Both texts together may have at most {bert.context_length - 3} tokens, got {sum(counts)}; cut one.",
-        )
+    _reading.fits(sum(counts), bert.context_length - 3, {"zh": "两句合起来", "en": "Both texts together"})
     return texts
 
 

@@ -8,7 +8,7 @@ import typing
 
 import torch
 
-from demos import _figures, _models, _ui
+from demos import _figures, _models, _reading, _ui
 
 if typing.TYPE_CHECKING:
     import gradio as gr
@@ -52,15 +52,9 @@ def load() -> "Bert":
 
 
 def sentence(value: object, key: str, bert: "Bert") -> str:
-    """Return the text if the model can read it whole."""
-    text = _ui.text(value, _ui.label(LABELS, key), MAX_CHARS)
-    count = len(bert.tokens(text))
-    if count > bert.context_length:
-        raise _ui.InputError(
-            zh=f"「{LABELS['zh'][key]}」最多 {bert.context_length} 个词元，收到了 {count} 个；请删短一些。",
-            en=f"“{LABELS['en'][key]}” may have at most {bert.context_length} tokens, got {count}; make it shorter.",
-        )
-    return text
+    """Return the text if the model can read it whole, behind the prefix that some models want."""
+    most = bert.context_length - len(bert.tokens(bert.prefix)) + len(bert.tokens(""))
+    return _reading.read(bert, value, _ui.label(LABELS, key), MAX_CHARS, most)[0]
 
 
 def predict(one: object, other: object, lang: str = "en") -> str:

@@ -8,7 +8,7 @@ import html
 import itertools
 import typing
 
-from demos import _figures, _models, _tree, _ui, _walk
+from demos import _figures, _models, _reading, _tree, _ui, _walk
 
 if typing.TYPE_CHECKING:
     import gradio as gr
@@ -181,14 +181,8 @@ def predict(
         "seed": _ui.integer(seed, named["seed"], 0, 1000),
     }  # fmt: skip
     gpt = load(MODELS[model])
-    strange, count, most = gpt.unknown(text), len(gpt.tokens(text)), gpt.context_length - MAX_STEP
-    if strange or count > most:
-        raise _ui.InputError(
-            zh=f"前文最多 {most} 个词元，而且要用模型认识的字；收到了 {count} 个，不认识的有"
-            f"“{_ui.shown(''.join(strange))}”。请改一改前文，或换一个模型。",
-            en=f"The text may have at most {most} tokens, all known to the model, got {count}, "
-            f"unknown “{_ui.shown(''.join(strange))}”; change it or choose the other model.",
-        )
+    _reading.known(gpt.unknown(text), named["text"])
+    _reading.fits(len(gpt.tokens(text)), gpt.context_length - MAX_STEP, named["text"])
     walk = _walk.Walk(gpt, text, way, step, **settings)
     shown = text.replace(" ", "␣").replace("\n", "↵")
     root = grow(walk, words, (), _tree.Branch(shown if len(shown) <= 9 else "…" + shown[-8:], state="kept"))

@@ -8,7 +8,7 @@ import re
 import typing
 from collections.abc import Iterator
 
-from demos import _figures, _host, _models, _ui
+from demos import _figures, _host, _models, _reading, _ui
 
 if typing.TYPE_CHECKING:
     import gradio as gr
@@ -55,17 +55,13 @@ def load(kind: str) -> "Gpt":
 def prompt(gpt: "Gpt", form: str, opening: str) -> str:
     """Return what the model reads: poems begin with the tag of their form, if the model knows it."""
     text = f"<{form}>{opening}" if gpt.tokens(f"<{form}>") == [f"<{form}>"] else opening
-    if strange := gpt.unknown(text):
+    name, count = _ui.label(LABELS, "opening"), len(gpt.tokens(text))
+    _reading.known(gpt.unknown(text), name)
+    _reading.fits(count, gpt.context_length - 1, name)
+    if not count:
         raise _ui.InputError(
-            zh=f"开头只能用这个模型认识的字，它不认识 {_ui.shown(''.join(strange))}；请换掉，或换一个模型。",
-            en=f"The opening must use characters this model knows, got {_ui.shown(''.join(strange))}; "
-            "change them or choose the other model.",
-        )
-    count, limit = len(gpt.tokens(text)), gpt.context_length - 1
-    if not 1 <= count <= limit:
-        raise _ui.InputError(
-            zh=f"开头必须是 1 到 {limit} 个词元，收到了 {count} 个；请改一改长度。",
-            en=f"The opening must have 1 to {limit} tokens, got {count}; change its length.",
+            zh=f"「{name['zh']}」至少要有 1 个词元，收到了 0 个；请写几个字。",
+            en=f"“{name['en']}” must have at least 1 token, got 0; write some words.",
         )
     return text
 

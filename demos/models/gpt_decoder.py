@@ -10,7 +10,7 @@ import typing
 
 import torch
 
-from demos import _figures, _models, _ui
+from demos import _figures, _models, _reading, _ui
 from largemodels.models.gpt_decoder import Cache, GptDecoder
 
 if typing.TYPE_CHECKING:
@@ -72,16 +72,11 @@ def passed(prompt: int, new: int, use_cache: bool) -> int:
 
 def read(tokenizer: "Tokenizer", prompt: str) -> list[int]:
     """Return the prompt's ids; unknown characters and long prompts are errors."""
-    ids, lost = tokenizer.encode(prompt).ids, tokenizer.token_to_id("<unk>")
-    if lost in ids or len(ids) > MAX_PROMPT:
-        strange = _ui.shown("".join(c for c in prompt if tokenizer.encode(c).ids == [lost]))
-        raise _ui.InputError(
-            zh=f"开头最多 {MAX_PROMPT} 个词元，而且要用模型认识的字；收到了 {len(ids)} 个，不认识的有“{strange}”。"
-            "请改一改，或换一个模型。",
-            en=f"The beginning may have at most {MAX_PROMPT} tokens, all known to the model, got {len(ids)}, "
-            f"unknown “{strange}”; change it or choose the other model.",
-        )
-    return ids
+    found, lost, name = tokenizer.encode(prompt), tokenizer.token_to_id("<unk>"), _ui.label(LABELS, "prompt")
+    parts = zip(found.ids, found.offsets, strict=True)
+    _reading.known([prompt[start:end] for number, (start, end) in parts if number == lost], name)
+    _reading.fits(len(found.ids), MAX_PROMPT, name)
+    return found.ids
 
 
 @torch.inference_mode()

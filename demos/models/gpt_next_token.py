@@ -6,7 +6,7 @@ distances do. Generation is nothing but choosing one of these bars, writing it d
 
 import typing
 
-from demos import _figures, _models, _ui
+from demos import _figures, _models, _reading, _ui
 
 if typing.TYPE_CHECKING:
     import gradio as gr
@@ -50,14 +50,8 @@ def predict(model: object, text: object, temperature: object, lang: str = "en") 
     text = _ui.text(text, named["text"], MAX_CHARS)
     t = _ui.number(temperature, named["temperature"], 0.1, 2)
     gpt = load(MODELS[model])
-    count, strange = len(gpt.tokens(text)), gpt.unknown(text)
-    if strange or count > gpt.context_length:
-        raise _ui.InputError(
-            zh=f"前文最多 {gpt.context_length} 个词元，而且要用模型认识的字；收到了 {count} 个，不认识的有"
-            f"“{_ui.shown(''.join(strange))}”。请改一改前文，或换一个模型。",
-            en=f"The text may have at most {gpt.context_length} tokens, all known to the model, got {count}, "
-            f"unknown “{_ui.shown(''.join(strange))}”; change it or choose the other model.",
-        )
+    _reading.known(gpt.unknown(text), named["text"])
+    _reading.fits(len(gpt.tokens(text)), gpt.context_length, named["text"])
     spoken = {" ": words["space"], "\n": words["line"], "<end>": words["end"]}
     top = [(spoken.get(token, token), p) for token, p in gpt.next_token_probabilities(text, temperature=t)]
     twin = words["twin"].format(top=top[0][0], p=top[0][1], total=sum(p for _, p in top))

@@ -9,7 +9,7 @@ import math
 import typing
 from collections.abc import Iterator
 
-from demos import _figures, _texts, _ui
+from demos import _figures, _reading, _texts, _ui
 from largemodels.training._live import TEMPERATURE, Moment, parameters, split, watch
 from largemodels.training.pretraining import Settings
 
@@ -115,14 +115,14 @@ def samples(shown: list[Moment], lang: str) -> str:
     """Return what the model wrote, line by line, and how much of it stands in the text."""
     words, left = LABELS[lang], 'style="text-align: left; white-space: pre-line"'
     rows = "".join(
-        f'<tr><th scope="row">{moment.step}</th><td {left}>{html.escape(moment.sample.strip())}</td>'
+        f'<tr><th scope="row">{moment.step}</th><td {left}>{html.escape(_reading.visible(moment.sample).strip())}</td>'
         f"<td>{html.escape(words['characters'].format(n=moment.copied))}</td></tr>"
         for moment in shown
     )
     head = f'<th scope="col">{words["at"]}</th><th scope="col" {left}>{words["writes"]}</th>'
-    head += f'<th scope="col" style="white-space: normal">{words["copied"]}</th>'
+    head += f'<th scope="col" style="white-space: normal; word-break: keep-all">{words["copied"]}</th>'
     table = f'<table class="lm-table"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
-    said = [" / ".join(moment.sample.split("\n")).strip(" /") for moment in (shown[0], shown[-1])]
+    said = [" / ".join(_reading.visible(moment.sample).split("\n")).strip(" /") for moment in (shown[0], shown[-1])]
     twin = words["twin"].format(temperature=TEMPERATURE, first=said[0][:24], last=said[1])
     return _figures.figure(words["samples"], table, twin)
 

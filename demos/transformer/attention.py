@@ -6,7 +6,7 @@ Some heads look one place to the left, some at the punctuation, some at words th
 
 import typing
 
-from demos import _figures, _host, _models, _ui
+from demos import _figures, _host, _models, _reading, _ui
 
 if typing.TYPE_CHECKING:
     import gradio as gr
@@ -45,17 +45,12 @@ def load() -> "Bert":
 def predict(sentence: object, layer: object, head: object, lang: str = "en") -> str:
     """Return the attention map of one head as a table."""
     words, bert = LABELS[lang], load()
-    sentence = _ui.text(sentence, _ui.label(LABELS, "sentence"), MAX_CHARS)
+    sentence, pieces = _reading.read(bert, sentence, _ui.label(LABELS, "sentence"), MAX_CHARS, MAX_TOKENS)
     layer = _ui.integer(layer, _ui.label(LABELS, "layer"), 1, bert.n_layer)
     head = _ui.integer(head, _ui.label(LABELS, "head"), 1, bert.n_head)
-    tokens = [token.replace("▁", "") or "␣" for token in bert.tokens(sentence)]
-    if len(tokens) > MAX_TOKENS:
-        raise _ui.InputError(
-            zh=f"句子最多 {MAX_TOKENS} 个词元，收到了 {len(tokens)} 个；请删短一些，图才看得清。",
-            en=f"The sentence may have at most {MAX_TOKENS} tokens, got {len(tokens)}; shorten it to fit the map.",
-        )
+    tokens = [token.replace("▁", "") or "␣" for token in pieces]
     weights = bert.attention_maps(sentence)[1][layer - 1, head - 1]  # (T, T)
-    row = 1 + int(weights[1:-1, 1:-1].max(-1).values.argmax()) if len(tokens) > 2 else 0
+    row = 1 + int(weights[1:-1, 1:-1].max(-1).values.argmax())
     column = int(weights[row].argmax())
     twin = words["twin"].format(query=tokens[row], key=tokens[column], weight=float(weights[row, column]))
     title = words["map"].format(layer=layer, head=head)

@@ -8,7 +8,7 @@ the shape of every stage: a longer sentence makes the memory longer, not fuller.
 import functools
 import typing
 
-from demos import _figures, _models, _ui
+from demos import _figures, _models, _reading, _ui
 
 if typing.TYPE_CHECKING:
     import gradio as gr
@@ -67,14 +67,14 @@ def load() -> "Translator":
 
 def target_ids(translator: "Translator", text: str) -> list[int]:
     """Return the start token and the ids of a Chinese beginning."""
-    strange = [char for char in text if char not in translator.target_tokens]
-    if strange or len(text) >= MAX_TOKENS:
-        found = "".join(strange) or f"{len(text)}"
+    if strange := "".join(char for char in text if char not in translator.target_tokens):
+        told = _ui.shown(_reading.visible(strange, kept=""))
         raise _ui.InputError(
-            zh=f"中文开头最多 {MAX_TOKENS - 1} 个字，而且模型都要认识，收到的是 {_ui.shown(found)}；请删掉或换掉。",
-            en=f"The Chinese beginning may have {MAX_TOKENS - 1} characters that the model knows, got "
-            f"{_ui.shown(found)}; delete or change them.",
+            zh=f"中文开头里只能有模型认识的字，收到了它不认识的“{told}”；请删掉或换掉。",
+            en=f"The Chinese beginning must use characters that the model knows, got unknown “{told}”; delete or "
+            "change them.",
         )
+    _reading.fits(len(text), MAX_TOKENS - 1, _ui.label(LABELS, "chinese"))
     return [translator.start, *(translator.target_tokens.index(char) for char in text)]
 
 
@@ -108,12 +108,8 @@ def predict(english: object, chinese: object, stage: object, layer: object, lang
     chinese = _ui.text(chinese, _ui.label(LABELS, "chinese"), MAX_CHARS, allow_empty=True).strip()
     stage = _ui.choice(stage, _ui.label(LABELS, "stage"), STAGES)
     layer = _ui.integer(layer, _ui.label(LABELS, "layer"), 1, translator.model.config.n_layer)
-    sources = translator.source_tokens(english)
-    if len(sources) > MAX_TOKENS:
-        raise _ui.InputError(
-            zh=f"英文句子最多 {MAX_TOKENS} 个词元，收到了 {len(sources)} 个；请删短一些，图才看得清。",
-            en=f"The sentence may have at most {MAX_TOKENS} tokens, got {len(sources)}; shorten it to fit the picture.",
-        )
+    sources = [_reading.visible(piece) for piece in translator.source_tokens(english)]
+    _reading.fits(len(sources), MAX_TOKENS, _ui.label(LABELS, "english"))
     ids = target_ids(translator, chinese)
     targets = [translator.target_tokens[i] for i in ids]
     found = trace(translator, translator.source_ids(english), torch.tensor([ids]), layer)

@@ -9,7 +9,7 @@ import typing
 
 import torch
 
-from demos import _figures, _host, _models, _ui
+from demos import _figures, _host, _models, _reading, _ui
 
 if typing.TYPE_CHECKING:
     import gradio as gr
@@ -89,14 +89,9 @@ def square(weights: torch.Tensor, title: str, caption: str) -> str:
 def predict(sentence: object, layer: object, lang: str = "en") -> str:
     """Return all heads of one layer as small pictures, and a table of where they look."""
     words, bert = LABELS[lang], load()
-    sentence = _ui.text(sentence, _ui.label(LABELS, "sentence"), MAX_CHARS)
+    sentence, pieces = _reading.read(bert, sentence, _ui.label(LABELS, "sentence"), MAX_CHARS, MAX_TOKENS)
     layer = _ui.integer(layer, _ui.label(LABELS, "layer"), 1, bert.n_layer)
-    tokens = [token.replace("▁", "") or "␣" for token in bert.tokens(sentence)]
-    if not 2 <= len(tokens) <= MAX_TOKENS:
-        raise _ui.InputError(
-            zh=f"句子要有 2 到 {MAX_TOKENS} 个词元，收到了 {len(tokens)} 个；请删短一些，图才看得清。",
-            en=f"The sentence must have 2 to {MAX_TOKENS} tokens, got {len(tokens)}; shorten it to fit the maps.",
-        )
+    tokens = [token.replace("▁", "") or "␣" for token in pieces]
     maps = bert.attention_maps(sentence)[1][layer - 1]  # (H, T, T)
     table = shares(maps)  # (H, 5)
     names, squares, fans = [words[place] for place in PLACES], "", dict[str, list[str]]()

@@ -9,7 +9,7 @@ import functools
 import math
 import typing
 
-from demos import _figures, _models, _ui
+from demos import _figures, _models, _reading, _ui
 
 if typing.TYPE_CHECKING:
     import gradio as gr
@@ -79,15 +79,10 @@ def predict(english: object, beams: object, alpha: object, layer: object, lang: 
     alpha = _ui.number(alpha, _ui.label(LABELS, "alpha"), 0, 2)
     layer = _ui.integer(layer, _ui.label(LABELS, "layer"), 1, LAYERS)
     translator = load()
-    pieces = translator.source_tokens(english)
-    if len(pieces) > MAX_TOKENS:
-        raise _ui.InputError(
-            zh=f"英文句子最多 {MAX_TOKENS} 个词元，收到了 {len(pieces)} 个；请删短一些，模型也只见过短句。",
-            en=f"The sentence may have at most {MAX_TOKENS} tokens, got {len(pieces)}; shorten it: the model has only "
-            "seen short ones.",
-        )
+    pieces = [_reading.visible(piece) for piece in translator.source_tokens(english)]
+    _reading.fits(len(pieces), MAX_TOKENS, _ui.label(LABELS, "english"))
     found = translator.translate(english, beams=beams, alpha=alpha)
-    strange = broken_words(english, pieces)
+    strange = broken_words(_reading.visible(english), pieces)
     note = words["broken" if strange else "known"].format(n=len(pieces), words=_ui.shown(", ".join(strange)))
     chances = [math.exp(nats) for _, nats in found.alternatives]
     twin = words["beam_twin"].format(p=chances[0], n=len(chances), all=sum(chances))

@@ -30,7 +30,8 @@ def data(tmp_path: Path) -> Path:
 def test_vectors_keep_the_order_and_carry_the_prefix() -> None:
     bert, texts = Bert.from_pretrained("sentiment-bert-zh-en"), ["好", "not bad at all", "送得很慢，汤也洒了。"]
     expected = torch.cat([bert.encode([f"query: {text}"]) for text in texts])
-    torch.testing.assert_close(few_labels.vectors(bert, texts, "query: "), expected, rtol=0, atol=1e-5)
+    bert.prefix = "query: "
+    torch.testing.assert_close(few_labels.vectors(bert, texts), expected, rtol=0, atol=1e-5)
 
 
 def test_a_dimension_in_which_all_are_equal_does_no_harm() -> None:

@@ -1,5 +1,6 @@
-"""Heads of BERT that judge tokens or pairs: behind `Bert.fill_mask`, `Bert.next_sentence` and `Bert.tag`."""
+"""What stands behind `Bert`: texts made a batch, and the heads that judge tokens or pairs."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -37,6 +38,41 @@ def check(found: tuple[str, ...], need: str) -> None:
     """
     if need not in found:
         raise ValueError(f"the model has no {HEADS[need][1]}; load one trained for it, such as {HEADS[need][2]}")
+
+
+def batch(
+    tokenizer: "PreTrainedTokenizerFast", texts: Sequence[str], prefix: str, context_length: int
+) -> tuple[Tensor, Tensor]:
+    """Return texts as one batch, shorter ones filled up.
+
+    Args:
+        tokenizer: the model's.
+        texts: `B` texts.
+        prefix: put before each of them.
+        context_length: tokens that each may have, special ones and prefix included.
+
+    Returns:
+        Ids and mask, both `(B, T)`.
+
+    Raises:
+        TypeError: if `texts` is one string or holds something else than strings.
+        ValueError: if there is no text, or one is too long or not valid Unicode.
+    """
+    if isinstance(texts, str):
+        raise TypeError("texts must be a list of texts, got one str; write [text]")
+    if not texts:
+        raise ValueError("texts must hold at least one text, got none; give a list of texts")
+    for number, text in enumerate(texts):
+        _loading.check_text(text, f"texts[{number}]")
+    rows = tokenizer([prefix + text for text in texts], verbose=False)["input_ids"]
+    for number, row in enumerate(rows):
+        if len(row) > context_length:
+            raise ValueError(
+                f"a text may have at most {context_length} tokens, got {len(row)} in texts[{number}]; "
+                "shorten or split it"
+            )
+    filled = tokenizer.pad({"input_ids": rows}, return_tensors="pt")
+    return filled["input_ids"], filled["attention_mask"]
 
 
 @torch.inference_mode()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from largemodels._checkpoints import ModelError, check_finite, first_line, locate, verify
+from largemodels._checkpoints import HUB_IDS, ModelError, check_finite, first_line, locate, models_folder, verify
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -22,6 +22,8 @@ HEADS = {  # end of an architecture's name: the class that loads it with its hea
     "ForMaskedLM": "AutoModelForMaskedLM",
 }
 
+PREFIXES = {"e5": "query: "}  # Wang et al., 2024, https://arxiv.org/abs/2402.05672: what it saw before each text
+
 
 def load(
     source: str | Path, task: str, *, device: torch.device | str, dtype: torch.dtype
@@ -29,8 +31,8 @@ def load(
     """Return model and tokenizer, checked, in evaluation mode.
 
     Args:
-        source: local folder, name of a model that ships with the package or that `largemodels models add` has
-            fetched, or hub id such as "owner/model".
+        source: local folder, hub id such as "owner/model", or a name: of a model that `largemodels models add` has
+            fetched, that the hub may give, or that ships with the package, in this order.
         task: name of a Transformers auto class: "AutoModel", "AutoModelForCausalLM", …; "" takes
             the head that the configuration names, if it is one of HEADS, and else the bare encoder.
         device: where the weights go.
@@ -70,6 +72,18 @@ def load(
     _check_report(source, report)
     check_finite(source, model.named_parameters())
     return model.to(device).eval(), tokenizer
+
+
+def own_prefix(source: str | Path) -> str:
+    """Return what a model was trained to see before each text, "" for most.
+
+    Args:
+        source: as for `load`; a name, its hub id and its folder among the user's models count as the same.
+    """
+    for name, prefix in PREFIXES.items():
+        if str(source) in (name, HUB_IDS[name]) or Path(source) == models_folder() / name:
+            return prefix
+    return ""
 
 
 def check_text(text: object, name: str) -> None:

@@ -39,10 +39,11 @@ class Bert:
         context_length: longest text, in tokens, special tokens included.
         labels: names of the classes in the order of the logits; empty without a classification head.
         heads: for tokens and pairs: "masked" fills masks, "next" judges two texts, "tags" finds entities.
+        prefix: what `encode` puts before each text; "" for none.
     """
 
-    def __init__(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast") -> None:
-        self._model, self._tokenizer = model, tokenizer
+    def __init__(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast", prefix: str = "") -> None:
+        self._model, self._tokenizer, self.prefix = model, tokenizer, prefix
         config = model.config
         self.n_layer: int = config.num_hidden_layers
         self.n_head: int = config.num_attention_heads
@@ -54,17 +55,21 @@ class Bert:
 
     @classmethod
     def from_pretrained(
-        cls, source: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
-    ) -> "Bert":
-        """Load a shipped model, a folder written by `save_pretrained`, or one from the hub.
+        cls, source: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32,
+        prefix: str | None = None,
+    ) -> "Bert":  # fmt: skip
+        """Load a model by its name, a folder written by `save_pretrained`, or one from the hub.
 
         Only safetensors are read and no code that comes with a model is run. If the folder has a `manifest.json`,
         every file must have the size and the sha256 written there.
 
         Args:
-            source: local folder, name of a shipped model, or hub id such as "google-bert/bert-base-chinese".
+            source: local folder, hub id such as "google-bert/bert-base-chinese", or name. A name is looked up among
+                the models that `largemodels models add` has fetched; then "minilm" and "e5" come from the hub if
+                HF_HUB_OFFLINE is 0, and any other name is one that ships with the package.
             device: where to compute, such as "cpu" or "cuda".
             dtype: floating-point type to compute in.
+            prefix: put before each text by `encode`; None for the model's own: "query: " for e5, else none.
 
         Returns:
             The model, ready for use.
@@ -77,7 +82,8 @@ class Bert:
             >>> bert.n_head, bert.labels
             (12, ('negative', 'positive'))
         """
-        return cls(*_loading.load(source, "", device=device, dtype=dtype))
+        own = _loading.own_prefix(source) if prefix is None else prefix
+        return cls(*_loading.load(source, "", device=device, dtype=dtype), own)
 
     def tokens(self, text: str) -> list[str]:
         """Cut a text into tokens, as the model sees them.
@@ -109,17 +115,13 @@ class Bert:
             TypeError: if `texts` is one string or holds something else than strings.
             ValueError: if there is no text, or one is too long or not valid Unicode.
         """
-        ids, mask = self._batch(texts)
-        parts = [
-            self._run(self._model.base_model, i, m).last_hidden_state
-            for i, m in zip(ids.split(BATCH), mask.split(BATCH), strict=True)
-        ]
-        return torch.cat(parts).float().cpu(), mask.bool().cpu()
+        return self._hidden(*self._batch(texts))
 
     def encode(self, texts: Sequence[str], pooling: str = "mean") -> Tensor:
         r"""Give each text one vector: the mean over its tokens, or the first token's.
 
-        The mean is $e = \sum_t m_t h_t / \sum_t m_t$ with $m_t = 0$ for filler.
+        The mean is $e = \sum_t m_t h_t / \sum_t m_t$ with $m_t = 0$ for filler. `prefix` stands before each text
+        and counts as a part of it, because some models were trained so.
 
         Source: Reimers and Gurevych, "Sentence-BERT", 2019, https://arxiv.org/abs/1908.10084, section 3.
 
@@ -136,7 +138,7 @@ class Bert:
         """
         if pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}; choose one of them")
-        hidden, mask = self.hidden_states(texts)
+        hidden, mask = self._hidden(*self._batch(texts, self.prefix))
         if pooling == "cls":
             return hidden[:, 0]  # (B, C)
         share = mask / mask.sum(1, keepdim=True)  # (B, T)
@@ -269,23 +271,16 @@ class Bert:
         tokens = self._tokenizer.convert_ids_to_tokens(ids[0, places].tolist())
         return list(zip(tokens, (probs[0] - probs[1:]).tolist(), strict=True))
 
-    def _batch(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    def _batch(self, texts: Sequence[str], prefix: str = "") -> tuple[Tensor, Tensor]:
         """Return ids and mask, both `(B, T)`; a text that is too long is an error, never cut."""
-        if isinstance(texts, str):
-            raise TypeError("texts must be a list of texts, got one str; write [text]")
-        if not texts:
-            raise ValueError("texts must hold at least one text, got none; give a list of texts")
-        for number, text in enumerate(texts):
-            _loading.check_text(text, f"texts[{number}]")
-        rows = self._tokenizer(list(texts), verbose=False)["input_ids"]
-        for number, row in enumerate(rows):
-            if len(row) > self.context_length:
-                raise ValueError(
-                    f"a text may have at most {self.context_length} tokens, got {len(row)} in texts[{number}]; "
-                    "shorten or split it"
-                )
-        filled = self._tokenizer.pad({"input_ids": rows}, return_tensors="pt")
-        return filled["input_ids"].to(self._model.device), filled["attention_mask"].to(self._model.device)
+        ids, mask = _bert_heads.batch(self._tokenizer, texts, prefix, self.context_length)
+        return ids.to(self._model.device), mask.to(self._model.device)
+
+    def _hidden(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the last layer's vectors `(B, T, C)` and the mask as booleans `(B, T)`."""
+        pairs = zip(ids.split(BATCH), mask.split(BATCH), strict=True)
+        parts = [self._run(self._model.base_model, i, m).last_hidden_state for i, m in pairs]
+        return torch.cat(parts).float().cpu(), mask.bool().cpu()
 
     @torch.inference_mode()
     def _run(self, model: Any, ids: Tensor, mask: Tensor, **outputs: bool) -> Any:

@@ -49,12 +49,13 @@ class Gpt:
     def from_pretrained(
         cls, source: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
     ) -> "Gpt":
-        """Load a shipped model, a folder written by `save_pretrained`, or one from the hub.
+        """Load a model by its name, a folder written by `save_pretrained`, or one from the hub.
 
         Only safetensors are read, no code that comes with a model is run, and a `manifest.json` is checked.
 
         Args:
-            source: local folder, name of a shipped model, or hub id such as "openai-community/gpt2".
+            source: local folder, hub id such as "openai-community/gpt2", or name: of what `largemodels models add` has
+                fetched; else "smollm2" comes from the hub if HF_HUB_OFFLINE is 0, and any other name ships with us.
             device: where to compute, such as "cpu" or "cuda".
             dtype: floating-point type to compute in.
 

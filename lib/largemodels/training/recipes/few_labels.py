@@ -19,24 +19,22 @@ from largemodels.models.bert import BATCH, Bert
 from largemodels.training.fine_tuning import fit_head
 from largemodels.training.recipes.reviews import Review, read_reviews
 
-PREFIX = {"e5": "query: "}  # what an encoder was trained to see before each text
 LONGEST = 200  # characters of a review that are read
 STRENGTH = 0.01  # of 0.001, 0.01, 0.1 and 1 the best for e5 on 500 validation reviews, 50 labels, mean of 3 draws
 TEST, DRAWS = 1_000, 5
 
 
-def vectors(bert: Bert, texts: Sequence[str], prefix: str = "") -> Tensor:
+def vectors(bert: Bert, texts: Sequence[str]) -> Tensor:
     """Encode texts, those of about the same length together, so that little is filled up.
 
     Args:
         bert: an encoder.
         texts: `N` texts; what is beyond LONGEST characters is not read.
-        prefix: stands before each of them.
 
     Returns:
         `(N, C)`.
     """
-    cut = [prefix + text[:LONGEST] for text in texts]
+    cut = [text[:LONGEST] for text in texts]
     order = sorted(range(len(cut)), key=lambda row: len(cut[row]))
     found = torch.empty(len(cut), bert.n_embd)
     for start in range(0, len(order), BATCH):
@@ -99,11 +97,11 @@ def measure(source: str, data: Path, labels: int = 50, draws: int = DRAWS, part:
     parts = read_reviews(data)["zh"]
     pool, held_out = ([row for row in parts[name] if row.source == "takeaway"] for name in ("train", part))
     asked = random.Random(0).sample(held_out, min(TEST, len(held_out)))
-    bert, prefix, scores = Bert.from_pretrained(source), PREFIX.get(source, ""), []
-    test = vectors(bert, [row.text for row in asked], prefix), [row.label for row in asked]
+    bert, scores = Bert.from_pretrained(source), []
+    test = vectors(bert, [row.text for row in asked]), [row.label for row in asked]
     for draw in range(draws):
         drawn = random.Random(draw).sample(pool, labels)
-        train = vectors(bert, [row.text for row in drawn], prefix), [row.label for row in drawn]
+        train = vectors(bert, [row.text for row in drawn]), [row.label for row in drawn]
         scores.append((frozen_accuracy(train, test), tfidf_accuracy(drawn, asked)))
         ours, baseline = scores[-1]
         print(f"draw {draw}, {labels} labels: frozen {source} {ours:.3f}, TF-IDF {baseline:.3f}", flush=True)
